@@ -1,0 +1,1 @@
+"""parity: proves a MindSpore port against its PyTorch reference, layer by layer."""

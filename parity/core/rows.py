@@ -1,0 +1,174 @@
+"""What one run leaves behind: a row for every case, dtype, point and firing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Verdict(str, Enum):
+    """What became of a point. Only ``PASS`` passes."""
+
+    PASS = "PASS"
+    """Within the gate, on clean inputs and end to end."""
+    GUILTY = "GUILTY"
+    """Wrong on the reference's own inputs: the bug is in here."""
+    VICTIM = "VICTIM"
+    """Right on clean inputs, wrong end to end, because a point before it is guilty."""
+    DRIFT = "DRIFT"
+    """Right on clean inputs, nothing before it guilty, yet wrong end to end."""
+    MISSING = "MISSING"
+    """Declared, and the candidate did not produce it the declared number of times."""
+    EXTRA = "EXTRA"
+    """The candidate produced it more often than declared."""
+    SHAPE = "SHAPE"
+    """Shapes differ on clean inputs."""
+    DTYPE = "DTYPE"
+    """Dtypes differ."""
+    NONFINITE = "NONFINITE"
+    """The candidate holds NaN or infinity where the reference holds a number."""
+    EMPTY = "EMPTY"
+    """Nothing to compare."""
+    UNSUPPORTED = "UNSUPPORTED"
+    """The device cannot compute this."""
+
+
+class Kind(str, Enum):
+    """How a point is compared."""
+
+    DISCRETE = "discrete"
+    """Integers and masks: equality, element by element."""
+    EXACT = "exact"
+    """Floats that are only moved or computed once (pixel values, scattered embeddings): equality."""
+    TABLE = "table"
+    """Rotary cosines and sines: against the reference's own values, not against float64 angles."""
+    FLOAT = "float"
+    """Everything else: ratio of the candidate's error to the reference's own, both against float64."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One figure of a comparison: the whole tensor, its worst token or its worst channel."""
+
+    ratio: float
+    """Candidate's relative error over ``floor``; 1 is as good as the reference itself."""
+    error: float
+    """``||candidate - truth|| / ||truth||`` of this slice."""
+    floor: float
+    """The larger of the reference's own relative error and the rounding noise of the dtype."""
+    gate: float
+    """Largest ratio that passes."""
+    index: int | None = None
+    """Which token or channel; ``None`` for the whole tensor."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the ratio is within the gate (NaN is not)."""
+        return bool(self.ratio <= self.gate)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate tensor against the truth, next to the reference against the truth."""
+
+    whole: Slice
+    row: Slice | None
+    """Worst token; ``None`` where the tensor has a single one."""
+    column: Slice | None
+    """Worst channel."""
+    update: Slice | None
+    """A block's output minus its input; ``None`` for a point that is not a residual block."""
+    max_abs: float
+    """Largest ``|candidate - reference|``."""
+    max_index: tuple[int, ...]
+    reference_value: float
+    candidate_value: float
+    nonfinite: int
+    """Elements that are NaN or infinite in the candidate and not in the reference."""
+
+    @property
+    def slices(self) -> dict[str, Slice]:
+        """The figures that exist, by name."""
+        named = {
+            "whole": self.whole, "row": self.row, "column": self.column, "update": self.update,
+        }  # fmt: skip
+        return {name: figure for name, figure in named.items() if figure is not None}
+
+    @property
+    def worst(self) -> tuple[str, Slice]:
+        """Name and figure with the largest ratio in units of its gate."""
+
+        def key(item: tuple[str, Slice]) -> float:
+            used = item[1].ratio / item[1].gate
+            return used if used == used else float("inf")
+
+        return max(self.slices.items(), key=key)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every figure is within its gate and nothing is non-finite."""
+        return self.nonfinite == 0 and all(figure.ok for figure in self.slices.values())
+
+
+@dataclass(frozen=True)
+class Row:
+    """The outcome of one point in one case and dtype, at one firing."""
+
+    case: str
+    dtype: str
+    order: int
+    """Execution order within the case, from 0."""
+    point: str
+    """Canonical (Hugging Face) name, such as ``visual.blocks.3.attn``."""
+    stage: str
+    """``preprocessing``, ``positions``, ``vision``, ``text`` or ``decoding``."""
+    kind: Kind
+    firing: int
+    """0 is the prompt; k is the k-th time the module ran in this case (a decoding step, say)."""
+    verdict: Verdict
+    message: str
+    """One or two sentences for a person: what differs, by how much, at which index."""
+    cause: str | None = None
+    """For a victim: the guilty point before it."""
+    shape: tuple[int, ...] = ()
+    candidate_shape: tuple[int, ...] | None = None
+    reference_dtype: str = ""
+    candidate_dtype: str = ""
+    excluded_rows: int = 0
+    """Tokens left out of the comparison because they are padding."""
+    mismatches: int | None = None
+    """Elements that differ, for discrete and exact points."""
+    local: Comparison | None = None
+    """On the reference's own inputs."""
+    end_to_end: Comparison | None = None
+    """After everything before it, as a user would see it."""
+
+
+@dataclass
+class RunResult:
+    """Everything a report is made from."""
+
+    rows: list[Row]
+    provenance: dict[str, object] = field(default_factory=dict)
+    not_compared: list[str] = field(default_factory=list)
+    """What the run was asked for and did not compare, each with its reason."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows have each verdict, every verdict present."""
+        tally = {verdict.value: 0 for verdict in Verdict}
+        for row in self.rows:
+            tally[row.verdict.value] += 1
+        return tally
+
+    @property
+    def first_failure(self) -> Row | None:
+        """The first row in run order that is itself at fault, or else the first that fails."""
+        failed = [row for row in self.rows if row.verdict is not Verdict.PASS]
+        blamed = [row for row in failed if row.verdict is not Verdict.VICTIM]
+        return next(iter(blamed or failed), None)
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was compared, everything passed and nothing was left out."""
+        return bool(self.rows) and self.first_failure is None and not self.not_compared

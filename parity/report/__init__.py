@@ -1,0 +1,1 @@
+"""The report: view data, then a template, then one HTML file."""
