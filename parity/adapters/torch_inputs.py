@@ -1,0 +1,93 @@
+"""A case as the Hugging Face processor prepares it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.core.cases import Case, Part
+from parity.core.errors import CaseError
+from parity.core.trace import Array
+
+
+def reference_inputs(case: Case, checkpoint: Path) -> dict[str, Array]:
+    """The reference processor's outputs for ``case``: integers int64, pixels float32.
+
+    Mirrors ``transformers.Qwen2VLProcessor.__call__`` with the Pillow image back end. Only a
+    case with a video needs torchvision, which the reference's video processor is made of.
+
+    Raises:
+        CaseError: an image cannot be read.
+        ParityError: a video case, and torchvision is not installed where it belongs.
+    """
+    videos = "video" in case.modalities
+    video_processor = _video_processor(checkpoint) if videos else None
+    from transformers import AutoTokenizer
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+        Qwen2VLImageProcessorPil,
+    )
+    from transformers.models.qwen2_vl.processing_qwen2_vl import Qwen2VLProcessor
+
+    budget = {} if case.max_pixels is None else {"max_pixels": case.max_pixels}
+    image_processor = Qwen2VLImageProcessorPil.from_pretrained(checkpoint, **budget)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    processor = _assemble(Qwen2VLProcessor, image_processor, tokenizer, video_processor)
+    texts = [
+        tokenizer.apply_chat_template(_messages(p), tokenize=False, add_generation_prompt=True)
+        for p in case.prompts
+    ]
+    parts = [part for prompt in case.prompts for part in prompt]
+    media: dict[str, Any] = {}
+    if images := [_open(part.image) for part in parts if part.image]:
+        media["images"] = images
+    if clips := [part for part in parts if part.frames]:
+        media["videos"] = [np.stack([np.asarray(_open(f)) for f in c.frames]) for c in clips]
+        media["videos_kwargs"] = {"do_sample_frames": False, "cap_pixels_per_frame": False}
+    batch = processor(text=texts, padding=True, return_tensors="np", **media)
+    return {name: _plain(np.asarray(value)) for name, value in batch.items()}
+
+
+def _assemble(kind: Any, image_processor: Any, tokenizer: Any, video_processor: Any) -> Any:
+    """A processor; one without a video processor is not checked for having one."""
+    if video_processor is not None:
+        return kind(image_processor, tokenizer, video_processor)
+    processor = kind.__new__(kind)
+    processor.check_argument_for_proper_class = lambda *_: None
+    processor.__init__(image_processor, tokenizer, None)
+    return processor
+
+
+def _video_processor(checkpoint: Path) -> Any:
+    from parity.adapters.torchvision_shim import reference_video_processor
+
+    return reference_video_processor(checkpoint)
+
+
+def _messages(prompt: tuple[Part, ...]) -> list[dict[str, Any]]:
+    """A conversation of one user turn, as the chat template wants it."""
+    content: list[dict[str, str]] = []
+    for part in prompt:
+        if part.image:
+            content.append({"type": "image"})
+        elif part.frames:
+            content.append({"type": "video"})
+        else:
+            content.append({"type": "text", "text": part.text or ""})
+    return [{"role": "user", "content": content}]
+
+
+def _open(path: Path | None) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(str(path)) as image:
+            return image.convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise CaseError(f"{path} cannot be read as an image: {error}") from error
+
+
+def _plain(array: Array) -> Array:
+    wanted = np.float32 if np.issubdtype(array.dtype, np.floating) else np.int64
+    return np.ascontiguousarray(array, dtype=wanted)

@@ -1,0 +1,206 @@
+"""Errors of a candidate beside the reference's own, both against a float64 truth.
+
+Legend: R rows (tokens), C columns (channels). Tensors are taken as ``[R, C]``: the last axis
+is the channel, everything before it a token. All arithmetic is float64.
+
+A ratio is ``||candidate - truth|| / max(||reference - truth||, noise * ||truth||)``: how many
+times worse than the reference, or than the rounding of one number, the candidate is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from parity.core.rows import Comparison, Slice
+from parity.core.trace import Array
+
+Float = NDArray[np.float64]
+
+NEIGHBOURS = 9
+"""A slice's floor is at least the median reference error of this many slices around it."""
+MIN_ROWS_FOR_COLUMNS = 8
+"""With fewer tokens, one channel's error is a handful of roundings: chance, not evidence."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Largest passing ratio of each figure."""
+
+    whole: float
+    row: float
+    column: float
+    update: float
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A reference tensor with the float64 truth stored beside it.
+
+    ``reference``: as the reference computed it. ``residual``: truth minus reference, float32
+    (its own rounding is 2^-24 of a quantity that is itself an error).
+    ``base``: what a residual block's update is counted from, in the reference's run.
+    ``base_residual``: the same for the truth's run (zero on clean inputs).
+    """
+
+    reference: Array
+    residual: Array
+    base: Array | None = None
+    base_residual: Array | None = None
+
+
+def as_matrix(array: Array, keep: NDArray[np.bool_] | None) -> Float:
+    """``[..., C]`` as float64 ``[R, C]``, only the rows that ``keep`` (flattened) marks."""
+    matrix = array.reshape(-1, array.shape[-1] if array.ndim else 1).astype(np.float64)
+    return matrix if keep is None else matrix[keep.reshape(-1)]
+
+
+def squared(matrix: Float, axis: int | None) -> Float:
+    """Sum of squares over everything (``None``), over columns (1: a row) or rows (0: a column)."""
+    if axis is None:
+        return np.asarray(np.vdot(matrix, matrix))
+    return np.einsum("rc,rc->r" if axis == 1 else "rc,rc->c", matrix, matrix)
+
+
+def robust_floor(reference_error: Float, truth_norm: Float, noise: float) -> Float:
+    """Absolute error each slice is allowed as its unit, ``[n]``.
+
+    The largest of its own reference error, the median of its neighbours' (a chance-small
+    reference error must not cry wolf; a median, so that one massive neighbour does not blind
+    it) and the dtype's rounding of that slice.
+    """
+    half = NEIGHBOURS // 2
+    padded = np.pad(reference_error, half, mode="reflect" if len(reference_error) > half else "edge")
+    neighbours = np.median(sliding_window_view(padded, NEIGHBOURS), axis=-1)
+    return np.maximum(np.maximum(reference_error, neighbours), noise * truth_norm)
+
+
+def figure(
+    error: Float, reference_error: Float, truth: Float, noise: float, gate: float
+) -> Slice:
+    """The whole tensor's figure."""
+    wrong, own, size = (float(np.sqrt(squared(m, None))) for m in (error, reference_error, truth))
+    floor = max(own, noise * size)
+    return Slice(_ratio(wrong, floor), _ratio(wrong, size), _ratio(floor, size), gate)
+
+
+def worst_slice(
+    error: Float, reference_error: Float, truth: Float, noise: float, gate: float, axis: int
+) -> Slice:
+    """The row (``axis`` 1) or column (``axis`` 0) whose ratio is largest; NaN counts as largest."""
+    wrong, own, size = (np.sqrt(squared(m, axis)) for m in (error, reference_error, truth))
+    floor = robust_floor(own, size, noise)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(wrong == 0, 0.0, wrong / floor)
+    index = int(np.argmax(np.where(np.isnan(ratios), np.inf, ratios)))
+    return Slice(
+        float(ratios[index]),
+        _ratio(float(wrong[index]), float(size[index])),
+        _ratio(float(floor[index]), float(size[index])),
+        gate,
+        index,
+    )
+
+
+def compare(
+    candidate: Array,
+    truth: Truth,
+    noise: float,
+    gate: Gate,
+    *,
+    candidate_base: Array | None = None,
+    keep: NDArray[np.bool_] | None = None,
+) -> Comparison:
+    """Judge ``candidate`` ``[..., C]`` against ``truth``, both of one shape.
+
+    Args:
+        candidate: the candidate's tensor.
+        truth: the reference's, with its float64 truth.
+        noise: unit roundoff of the dtype.
+        gate: largest passing ratios.
+        candidate_base: what the candidate's update is counted from, for residual blocks.
+        keep: tokens to compare, ``[...]`` without the channel axis; ``None`` for all.
+
+    Raises:
+        ValueError: shapes differ, or nothing is left to compare.
+    """
+    if candidate.shape != truth.reference.shape:
+        raise ValueError(f"shapes differ: {truth.reference.shape} and {candidate.shape}")
+    got, reference = as_matrix(candidate, keep), as_matrix(truth.reference, keep)
+    if got.size == 0:
+        raise ValueError("nothing to compare")
+    own_error = -as_matrix(truth.residual, keep)
+    true = reference - own_error
+    difference = got - reference
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = difference + own_error
+        rows, columns = error.shape
+        row = worst_slice(error, own_error, true, noise, gate.row, 1) if rows > 1 else None
+        enough = rows >= MIN_ROWS_FOR_COLUMNS and columns > 1
+        column = worst_slice(error, own_error, true, noise, gate.column, 0) if enough else None
+        return Comparison(
+            whole=figure(error, own_error, true, noise, gate.whole),
+            row=_original_row(row, keep),
+            column=column,
+            update=_update(error, own_error, true, truth, candidate_base, noise, gate, keep),
+            nonfinite=int(np.count_nonzero(~np.isfinite(got) & np.isfinite(reference))),
+            **_largest(difference, candidate, truth.reference, keep),
+        )
+
+
+def _update(
+    error: Float,
+    own_error: Float,
+    true: Float,
+    truth: Truth,
+    candidate_base: Array | None,
+    noise: float,
+    gate: Gate,
+    keep: NDArray[np.bool_] | None,
+) -> Slice | None:
+    """The figure of a residual block's output minus its input."""
+    if truth.base is None or candidate_base is None or candidate_base.shape != truth.base.shape:
+        return None
+    base = as_matrix(truth.base, keep)
+    drift = as_matrix(candidate_base, keep) - base
+    if truth.base_residual is not None:
+        base_residual = as_matrix(truth.base_residual, keep)
+        drift, base = drift - base_residual, base + base_residual
+        own_error = own_error + base_residual
+    return figure(error - drift, own_error, true - base, noise, gate.update)
+
+
+def _largest(
+    difference: Float, candidate: Array, reference: Array, keep: NDArray[np.bool_] | None
+) -> dict[str, object]:
+    """Where candidate and reference differ most, with both values; NaN counts as largest."""
+    size = np.abs(difference)
+    flat = int(np.argmax(np.where(np.isnan(size), np.inf, size)))
+    row, column = divmod(flat, difference.shape[1])
+    if keep is not None:
+        row = int(np.flatnonzero(keep)[row])
+    where = row * difference.shape[1] + column
+    return {
+        "max_abs": float(size.flat[flat]),
+        "max_index": tuple(int(i) for i in np.unravel_index(where, reference.shape)),
+        "reference_value": float(reference.flat[where]),
+        "candidate_value": float(candidate.flat[where]),
+    }
+
+
+def _original_row(row: Slice | None, keep: NDArray[np.bool_] | None) -> Slice | None:
+    """A row's index counted before padding was left out."""
+    if row is None or keep is None or row.index is None:
+        return row
+    index = int(np.flatnonzero(keep)[row.index])
+    return Slice(row.ratio, row.error, row.floor, row.gate, index)
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    """``numerator / denominator``, 0 for 0/0, infinite for x/0; NaN stays NaN."""
+    if numerator == 0:
+        return 0.0
+    return numerator / denominator if denominator else float("inf") * numerator

@@ -1,0 +1,62 @@
+"""Gates: the largest ratios that pass, measured once and kept in one file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from parity.core.errors import ParityError
+from parity.core.stats import Gate
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_FILE = Path(__file__).parent.parent / "gates.toml"
+SCOPES = ("local", "end_to_end", "table")
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The gates of one dtype."""
+
+    local: Gate
+    end_to_end: Gate
+    table: Gate
+
+
+def load_gates(dtype: str, path: Path = DEFAULT_FILE) -> Gates:
+    """Read the gates of ``dtype``.
+
+    Raises:
+        ParityError: the file is missing, not TOML, or lacks a gate or has one that cannot gate.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParityError(f"cannot read the gates file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ParityError(f"the gates file {path} is not TOML: {error}") from error
+    table = data.get(dtype)
+    if not isinstance(table, dict):
+        raise ParityError(f"{path} has no gates for {dtype}: add a [{dtype}.local] table, or "
+                          "measure them with `python -m parity calibrate`")
+    return Gates(**{scope: _gate(table, dtype, scope, path) for scope in SCOPES})
+
+
+def _gate(table: Mapping[str, Any], dtype: str, scope: str, path: Path) -> Gate:
+    """One ``[dtype.scope]`` table as a gate."""
+    values = table.get(scope, {})
+    names = {field.name for field in fields(Gate)}
+    if not isinstance(values, dict) or set(values) != names:
+        raise ParityError(f"{path}: [{dtype}.{scope}] must name exactly {sorted(names)}")
+    for name, value in values.items():
+        usable = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        if not usable or value == float("inf"):
+            raise ParityError(f"{path}: [{dtype}.{scope}] {name} = {value!r} cannot gate anything; "
+                              "it has to be a positive number")
+    return Gate(**{name: float(value) for name, value in values.items()})

@@ -1,0 +1,40 @@
+"""What one execution of a model left behind: arrays by point and firing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One recorded value: float tensors widened to float32 or float64, with their own dtype's name."""
+
+    value: Array
+    dtype: str
+
+
+@dataclass
+class Trace:
+    """Recorded values, in the order in which they occurred."""
+
+    taps: dict[str, list[Tap]] = field(default_factory=dict)
+    stopped: str | None = None
+    """Why the execution ended early, if it did."""
+
+    def record(self, point: str, value: Array, dtype: str) -> None:
+        """Append the next firing of ``point``."""
+        self.taps.setdefault(point, []).append(Tap(value, dtype))
+
+    def fired(self, point: str) -> int:
+        """How many times ``point`` occurred."""
+        return len(self.taps.get(point, ()))
+
+    def get(self, point: str, index: int) -> Tap | None:
+        """The ``index``-th firing of ``point``, or ``None`` if it did not occur."""
+        taps = self.taps.get(point, [])
+        return taps[index] if index < len(taps) else None

@@ -1,0 +1,111 @@
+"""The verdict of a run in one line, and the point to look at first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from parity.core.rows import Row, RunResult, Verdict
+from parity.report.figures import at_fault, was_compared
+from parity.report.groups import Group
+from parity.report.panels import label
+from parity.report.table import RowView, row_view
+from parity.report.text import clean, plural
+from parity.report.words import meaning
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """The first point to look at."""
+
+    row: RowView
+    means: str
+    next: str
+    own_fault: bool
+    """Whether it is at fault itself; otherwise it only drifts, or suffers."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict of the run."""
+
+    passed: bool
+    word: str
+    """``PASSED`` or ``FAILED``."""
+    title: str
+    """For the title bar, and short."""
+    sentence: str
+    detail: str
+    """What was compared, in numbers."""
+    culprit: Culprit | None
+
+
+def headline(result: RunResult, groups: Sequence[Group], ids: Mapping[int, str]) -> Headline:
+    """Compute the headline; ``ids`` has every row's anchor by ``id(row)``."""
+    first = result.first_failure
+    return Headline(
+        passed=result.passed,
+        word="PASSED" if result.passed else "FAILED",
+        title=_title(result, first),
+        sentence=sentence(result),
+        detail=detail(result, groups),
+        culprit=None if first is None else _culprit(first, result, ids),
+    )
+
+
+def sentence(result: RunResult) -> str:
+    """Say in one sentence why the run passed or failed."""
+    first = result.first_failure
+    if not result.rows:
+        return "Nothing was compared, so nothing is known."
+    if first is not None:
+        where = f"{clean(first.case)}, {clean(first.dtype)}"
+        return f"{opening(first)} {label(first)} in {where}."
+    if result.not_compared:
+        left_out = plural(len(result.not_compared), "thing")
+        return f"What was compared passes, but {left_out} asked for could not be compared."
+    return "Every point is within its gate, on clean inputs and end to end."
+
+
+def opening(row: Row) -> str:
+    """Return the words that introduce the first failing point."""
+    if row.verdict is Verdict.GUILTY:
+        return "First guilty:"
+    return f"First at fault ({row.verdict.value}):" if at_fault(row) else f"{row.verdict.value}:"
+
+
+def detail(result: RunResult, groups: Sequence[Group]) -> str:
+    """Say what was compared, and how much of it passes."""
+    counts = result.counts
+    compared = sum(map(was_compared, result.rows))
+    cases = len({one.case for one in groups})
+    dtypes = len({one.dtype for one in groups})
+    failing = [f"{n:,} {name}" for name, n in counts.items() if n and name != "PASS"]
+    verdicts = ", ".join([*failing, f"{counts['PASS']:,} PASS"])
+    text = (
+        f"{compared:,} of {plural(len(result.rows), 'row')} compared, in {plural(cases, 'case')} "
+        f"and {plural(dtypes, 'dtype')}: {verdicts}"
+    )
+    if result.not_compared:
+        text += f"; {len(result.not_compared):,} not compared"
+    return text + "."
+
+
+def _title(result: RunResult, first: Row | None) -> str:
+    """Return the text of the title bar."""
+    if first is not None:
+        return f"FAILED: {clean(first.point, 60)} {first.verdict.value} - parity"
+    if not result.rows:
+        return "FAILED: nothing compared - parity"
+    if result.not_compared:
+        return f"FAILED: {len(result.not_compared):,} not compared - parity"
+    return f"PASSED: {plural(len(result.rows), 'row')} - parity"
+
+
+def _culprit(first: Row, result: RunResult, ids: Mapping[int, str]) -> Culprit:
+    """Describe the first failing row."""
+    known = meaning(first)
+    place = next(number for number, row in enumerate(result.rows) if row is first)
+    return Culprit(
+        row_view(first, place, ids[id(first)], {}), known.means, known.next, at_fault(first)
+    )

@@ -1,0 +1,199 @@
+"""Rows as JSON, which reads back equal, and as a flat CSV table for a spreadsheet.
+
+JSON has no NaN and no infinity. Where the schema says a field is a float they are written as the
+strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, so any JSON reader can load the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from parity.core.errors import ParityError
+from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
+
+FORMAT_NAME = "parity-rows"
+FORMAT = 1
+
+_INTEGERS = {"order", "firing", "excluded_rows", "mismatches", "nonfinite", "index"}
+_SHAPES = {"shape", "candidate_shape", "max_index"}
+_NESTED = {"local": Comparison, "end_to_end": Comparison} | dict.fromkeys(
+    ("whole", "row", "column", "update"), Slice
+)
+_FLOATS = {"ratio", "error", "floor", "gate", "max_abs", "reference_value", "candidate_value"}
+_OPTIONAL = {
+    "cause", "candidate_shape", "mismatches", "local", "end_to_end", "row", "column", "update",
+    "index",
+}  # fmt: skip
+
+
+def to_json(result: RunResult) -> str:
+    """Write a run as JSON, one line a row, ASCII only.
+
+    ``passed`` and ``counts`` stand beside the rows for those who read the file with ``jq``; they
+    are not read back. Provenance is JSON's own types; anything else in it (a path, a NaN) is
+    written as text, since a value nobody foresaw should not cost the report of a long run.
+    """
+    head = {
+        "format_name": FORMAT_NAME,
+        "format": FORMAT,
+        "passed": result.passed,
+        "counts": result.counts,
+        "provenance": _plain(result.provenance),
+        "not_compared": list(result.not_compared),
+    }
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+    rows = ",\n".join(json.dumps(_encode(row), allow_nan=False) for row in result.rows)
+    return "{" + ",\n".join(lines) + ',\n"rows": [\n' + rows + "\n]}\n"
+
+
+def is_rows_json(path: Path) -> bool:
+    """Whether a file is one that ``to_json`` wrote, of any format number; False if unreadable."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("format_name") == FORMAT_NAME
+
+
+def read_json(path: Path) -> RunResult:
+    """Read ``rows.json`` back.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A run equal to the one written.
+
+    Raises:
+        ParityError: The file cannot be read, is not ours, has another format number, or a field
+            is missing, unknown or of another type. The message names the file and the fix.
+    """
+    found = _load(path)
+    if found.get("format") != FORMAT:
+        raise ParityError(
+            f"{path} has format {found.get('format')!r} and this version reads format {FORMAT}: "
+            "make the report again with this version, or read it with the one that wrote it."
+        )
+    try:
+        rows = [_decode(Row, entry, f"rows[{n}]") for n, entry in enumerate(found["rows"])]
+        return RunResult(rows, dict(found["provenance"]), _texts(found["not_compared"]))
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ParityError(f"{path} is damaged ({reason}): make the report again.") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Return the JSON object in ``path``, having seen our marker in it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParityError(
+            f"{path} cannot be read ({error.strerror}): name the rows.json of a report."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ParityError(
+            f"{path} is not JSON ({error}): name the rows.json of a report, or make it again."
+        ) from error
+    if not isinstance(found, dict) or found.get("format_name") != FORMAT_NAME:
+        raise ParityError(f"{path} was not written by parity: name the rows.json of a report.")
+    return found
+
+
+def _plain(value: object) -> Any:
+    """Return provenance as types that JSON has."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    return str(value)
+
+
+def encode_float(value: float) -> float | str:
+    """Return a finite number as it is and any other as its name."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return float(value)
+
+
+def _encode(thing: Row | Comparison | Slice) -> dict[str, Any]:
+    """Return a dataclass of the schema as a JSON object, absent values left out."""
+    pairs = ((one.name, getattr(thing, one.name)) for one in fields(thing))
+    return {name: _encode_value(name, value) for name, value in pairs if value is not None}
+
+
+def _encode_value(name: str, value: Any) -> Any:
+    """Return one field as JSON."""
+    if name in _NESTED:
+        return _encode(value)
+    if isinstance(value, Enum):
+        return value.value
+    if name in _SHAPES:
+        return [int(size) for size in value]
+    if name in _FLOATS:
+        return encode_float(value)
+    return int(value) if name in _INTEGERS else value
+
+
+def _decode(schema: type[Any], entry: object, where: str) -> Any:
+    """Return the dataclass that a JSON object describes; ``where`` names it in errors."""
+    if not isinstance(entry, dict):
+        raise TypeError(f"{where} is not an object")
+    names = {one.name for one in fields(schema)}
+    if unknown := sorted(set(entry) - names):
+        raise ValueError(f"{where} has an unknown field {unknown[0]!r}")
+    if absent := sorted(names - set(entry) - _OPTIONAL):
+        raise ValueError(f"{where} has no {absent[0]!r}")
+    values = {name: _decode_value(name, entry[name], f"{where}.{name}") for name in entry}
+    return schema(**{name: values.get(name) for name in names})
+
+
+def _decode_value(name: str, value: Any, where: str) -> Any:
+    """Return one field as the schema has it."""
+    if name in _NESTED:
+        return _decode(_NESTED[name], value, where)
+    if name in _FLOATS:
+        return _decode_float(value, where)
+    if name in _INTEGERS:
+        return _integer(value, where)
+    if name in _SHAPES:
+        return tuple(_integer(size, where) for size in value)
+    if name in ("verdict", "kind"):
+        return Verdict(value) if name == "verdict" else Kind(value)
+    if not isinstance(value, str):
+        raise TypeError(f"{where} is not text")
+    return value
+
+
+def _decode_float(value: Any, where: str) -> float:
+    """Return a number, or the number that one of the three names stands for."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if value not in ("NaN", "Infinity", "-Infinity"):
+        raise ValueError(f"{where} is not a number: {value!r}")
+    return float(value)
+
+
+def _integer(value: Any, where: str) -> int:
+    """Return an integer, refusing everything else."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{where} is not an integer: {value!r}")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    """Return a list of text, refusing everything else."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError("not_compared is not a list of text")
+    return value

@@ -1,0 +1,136 @@
+"""What the terms and the verdicts mean, and what to do about each, in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parity.core.rows import Kind, Row, Verdict
+from parity.report.figures import local_figure
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A verdict in one sentence, and the next step for the person who reads it."""
+
+    means: str
+    next: str
+
+
+MEANINGS: dict[Verdict, Meaning] = {
+    Verdict.GUILTY: Meaning(
+        "Wrong even when it is fed the reference's own inputs: the fault is inside this module.",
+        "Compare its code, its weights and its arguments with the reference's. "
+        "Nothing before it matters.",
+    ),
+    Verdict.VICTIM: Meaning(
+        "Right on the reference's own inputs, wrong end to end, because a point before it is "
+        "guilty.",
+        "Leave it alone. Repair the guilty point and run again.",
+    ),
+    Verdict.DRIFT: Meaning(
+        "Right on the reference's own inputs and nothing before it is guilty, yet the error that "
+        "has added up end to end is over the gate.",
+        "Look along the depth for where the end-to-end series climbs: many small losses "
+        "(a low-precision accumulation, a cast too early), or something between two points that "
+        "no point covers.",
+    ),
+    Verdict.MISSING: Meaning(
+        "Declared, and the candidate did not produce it as often as declared.",
+        "See whether the module still has this name and is still called, once for every firing.",
+    ),
+    Verdict.EXTRA: Meaning(
+        "The candidate produced it more often than declared.",
+        "See whether the module is called twice, or shared under two names.",
+    ),
+    Verdict.SHAPE: Meaning(
+        "The shapes differ, so no number was compared.",
+        "Look at the last reshape, transpose or merge in this module.",
+    ),
+    Verdict.DTYPE: Meaning(
+        "The dtypes differ, so the candidate computes in another precision.",
+        "Look for a cast that is missing, or one too many.",
+    ),
+    Verdict.NONFINITE: Meaning(
+        "The candidate holds NaN or infinity where the reference holds a number.",
+        "Look for an overflow in half precision, a fully masked row, or a division by zero.",
+    ),
+    Verdict.EMPTY: Meaning(
+        "There was nothing to compare: a tensor without elements, or only padding.",
+        "Give the case an input that reaches this point.",
+    ),
+    Verdict.UNSUPPORTED: Meaning(
+        "The device cannot compute this, so nothing is known about it.",
+        "Run it on a device that can, or take it out of the run with a written reason.",
+    ),
+    Verdict.PASS: Meaning(
+        "Within its gate, on the reference's own inputs and end to end.", "Nothing."
+    ),
+}
+
+TERMS: tuple[tuple[str, str], ...] = (
+    (
+        "Truth",
+        "The same computation in float64. The candidate and the reference are each measured "
+        "against it, on the same weights and inputs, rounded once to the dtype under test.",
+    ),
+    (
+        "Error",
+        "Length of (output - truth) over length of truth: of the whole tensor, and of every token "
+        "and every channel by itself, of which the worst is kept with its index. A block is also "
+        "judged on its update (output minus input), which a large residual would hide.",
+    ),
+    (
+        "Floor",
+        "The reference's own error, or the rounding noise of the dtype where that is larger. "
+        "Nobody can ask for less error than this.",
+    ),
+    (
+        "Ratio",
+        "Candidate's error over the floor. 1 is as good as the reference itself; a few is another "
+        "order of summation or a coarser kernel; a bug is orders of magnitude.",
+    ),
+    (
+        "Gate",
+        "The largest ratio that passes. It was measured: above what faithful ports reach, below "
+        "what planted faults cause. NaN never passes.",
+    ),
+    (
+        "Local",
+        "The module is fed the reference's own inputs, so the figure is about this module alone.",
+    ),
+    (
+        "End to end",
+        "The candidate runs by itself and errors add up along the depth, as a user would see them.",
+    ),
+    (
+        "Equality",
+        "Token ids, grids, positions and pixel values are compared element by element; "
+        "there is no ratio.",
+    ),
+)
+
+
+def meaning(row: Row) -> Meaning:
+    """Return what the row's verdict means, with a next step that takes its numbers into account."""
+    known = MEANINGS[row.verdict]
+    if row.verdict is not Verdict.GUILTY:
+        return known
+    return Meaning(known.means, f"{known.next} {_hint(row)}")
+
+
+def _hint(row: Row) -> str:
+    """Guess from the size and the place of a local error what kind of fault it is."""
+    if row.kind in (Kind.DISCRETE, Kind.EXACT):
+        return "These values are exact, so rounding is no excuse: look at the index arithmetic."
+    worst = local_figure(row)
+    if worst is None:
+        return ""
+    if worst.use < 10:
+        return (
+            "It is less than ten times its gate: suspect precision first (the dtype of a sum, an "
+            "early cast, an epsilon, an approximate activation)."
+        )
+    return (
+        "It is far over its gate: suspect a wrong formula, axis, order, mask or weight, "
+        "not rounding."
+    )
