@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.core.cases import Case, Part
+from parity.core.cases import Case
 from parity.core.errors import CaseError
 from parity.core.trace import Array
 
@@ -35,8 +35,8 @@ def reference_inputs(case: Case, checkpoint: Path) -> dict[str, Array]:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     processor = _assemble(Qwen2VLProcessor, image_processor, tokenizer, video_processor)
     texts = [
-        tokenizer.apply_chat_template(_messages(p), tokenize=False, add_generation_prompt=True)
-        for p in case.prompts
+        tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        for conversation in case.messages
     ]
     parts = [part for prompt in case.prompts for part in prompt]
     media: dict[str, Any] = {}
@@ -63,19 +63,6 @@ def _video_processor(checkpoint: Path) -> Any:
     from parity.adapters.torchvision_shim import reference_video_processor
 
     return reference_video_processor(checkpoint)
-
-
-def _messages(prompt: tuple[Part, ...]) -> list[dict[str, Any]]:
-    """A conversation of one user turn, as the chat template wants it."""
-    content: list[dict[str, str]] = []
-    for part in prompt:
-        if part.image:
-            content.append({"type": "image"})
-        elif part.frames:
-            content.append({"type": "video"})
-        else:
-            content.append({"type": "text", "text": part.text or ""})
-    return [{"role": "user", "content": content}]
 
 
 def _open(path: Path | None) -> Any:

@@ -29,6 +29,13 @@ class Part:
     frames: tuple[Path, ...] = ()
     fps: float | None = None
 
+    @property
+    def content(self) -> dict[str, str]:
+        """The part in the form chat templates take: text, or a place for an image or a video."""
+        if self.text is not None:
+            return {"type": "text", "text": self.text}
+        return {"type": "image" if self.image else "video"}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -55,6 +62,14 @@ class Case:
         parts = [part for prompt in self.prompts for part in prompt]
         has = {"image": any(p.image for p in parts), "video": any(p.frames for p in parts)}
         return tuple(name for name, present in has.items() if present)
+
+    @property
+    def messages(self) -> list[list[dict[str, Any]]]:
+        """A conversation for each row, in the form chat templates take."""
+        return [
+            [{"role": "user", "content": [part.content for part in prompt]}]
+            for prompt in self.prompts
+        ]
 
     @property
     def rows(self) -> int:

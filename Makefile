@@ -1,0 +1,58 @@
+# The front door. `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RUN_ARGS ?=
+
+.PHONY: help setup parity test test-slow check format fixtures gates lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make the virtual environment .venv with the locked dependencies
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else \
+	  "error: Python 3.10, 3.11 or 3.12 is needed, this is %d.%d; name one: make setup PYTHON=python3.11" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# The reference's video processor is made of torchvision, whose wheel breaks `import
+	@# transformers` beside a CPU build of torch: it stays out of the environment's own packages.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+	  --target $(VENV)/torchvision-only torchvision==0.28.0
+	@touch $@
+
+parity: $(READY) ## Compare the port with the reference on every case; write reports/latest/index.html
+	$(BIN)/python -m parity run $(RUN_ARGS)
+
+test: $(READY) ## Run the whole test-suite
+	$(BIN)/python -m pytest -m "not slow" $(RUN_ARGS)
+
+test-slow: $(READY) ## Run the tests that take longer than a few seconds each
+	$(BIN)/python -m pytest -m slow $(RUN_ARGS)
+
+check: $(READY) ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## Rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+fixtures: $(READY) ## Train the embedded checkpoint and rebuild every fixture from seeds
+	$(BIN)/python -m fixtures.build all
+
+gates: $(READY) ## Measure the gates again and write parity/gates.toml
+	$(BIN)/python -m parity calibrate
+
+lock: $(READY) ## Rewrite requirements.lock from pyproject.toml
+	.ci/lock
+
+clean: ## Remove the environment and everything generated
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find reports -mindepth 1 ! -name README.md -delete

@@ -1,0 +1,3 @@
+"""Loads the parity plugin for every pytest run in this repository."""
+
+pytest_plugins = ["parity.plugin"]

@@ -1,0 +1,179 @@
+"""Command line: ``python -m parity``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from parity.core.errors import ParityError
+from parity.session import CANDIDATES, REFERENCES, Session, Settings, default_bundles
+
+COULD_NOT_RUN = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=(
+        "Proves a MindSpore port of Qwen2-VL against the Hugging Face PyTorch reference, layer by "
+        "layer.\n\nStart with `python -m parity run`. To see the harness find a bug, plant one: "
+        "`python -m parity faults` lists them, `python -m parity run --plant NAME` plants it.\n\n"
+        "Exit status: **0** parity, **1** parity broken, **2** the run could not be made."
+    ),
+)
+
+DEFAULTS = Settings()
+Cases = Annotated[
+    list[str] | None,
+    typer.Option("--case", help="Case to run; repeat for several. Default: all.", metavar="NAME"),
+]
+Dtypes = Annotated[
+    list[str] | None,
+    typer.Option("--dtype", help="Dtype to run; repeat for several.", show_default="fp32"),
+]
+CasesFile = Annotated[Path, typer.Option(help="The file that defines the cases.")]
+Checkpoint = Annotated[Path, typer.Option(help="Hugging Face checkpoint folder of both sides.")]
+Bundles = Annotated[
+    Path | None,
+    typer.Option(help="Where captured references are kept.", show_default="the user's cache"),
+]
+Reference = Annotated[
+    str,
+    typer.Option(help=f"{', '.join(REFERENCES)}, or your own as package.module:function."),
+]
+Candidate = Annotated[
+    str,
+    typer.Option(help=f"{', '.join(CANDIDATES)}, or your own as package.module:class."),
+]
+Level = Annotated[
+    str, typer.Option(help="block (blocks and their surroundings) or module (inside them too).")
+]
+Device = Annotated[str, typer.Option(help="Device of the candidate, such as CPU or Ascend:0.")]
+Plant = Annotated[
+    str | None, typer.Option(help="Plant a fault (see `faults`), to see the harness find it.")
+]
+
+
+def settings(
+    case: list[str] | None, dtype: list[str] | None, bundles: Path | None, **rest: Any
+) -> Settings:
+    """The options of a command as settings."""
+    return replace(
+        DEFAULTS,
+        cases=tuple(case or ()),
+        dtypes=tuple(dtype or DEFAULTS.dtypes),
+        bundles=bundles or default_bundles(),
+        **rest,
+    )
+
+
+@app.command()
+def run(
+    case: Cases = None,
+    dtype: Dtypes = None,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(help="Show only these points (* and ? match); repeat for several."),
+    ] = None,
+    level: Level = DEFAULTS.level,
+    device: Device = DEFAULTS.device,
+    candidate: Candidate = DEFAULTS.candidate,
+    reference: Reference = DEFAULTS.reference,
+    checkpoint: Checkpoint = DEFAULTS.checkpoint,
+    cases_file: CasesFile = DEFAULTS.cases_file,
+    bundles: Bundles = None,
+    report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports/latest"),
+    plant: Plant = None,
+) -> None:
+    """Compare candidate and reference on every case, and write the report."""
+    from parity.job import run_job
+
+    chosen = settings(
+        case, dtype, bundles, level=level, device=device, candidate=candidate,
+        reference=reference, checkpoint=checkpoint, cases_file=cases_file, plant=plant,
+    )  # fmt: skip
+    result = run_job(chosen, point or [], report)
+    raise typer.Exit(0 if result.passed else 1)
+
+
+@app.command()
+def capture(
+    case: Cases = None,
+    dtype: Dtypes = None,
+    reference: Reference = DEFAULTS.reference,
+    checkpoint: Checkpoint = DEFAULTS.checkpoint,
+    cases_file: CasesFile = DEFAULTS.cases_file,
+    bundles: Bundles = None,
+) -> None:
+    """Run the reference and keep what it computes; `run` calls this when something is missing."""
+    from parity.job import capture_job
+
+    chosen = settings(
+        case, dtype, bundles, reference=reference, checkpoint=checkpoint, cases_file=cases_file
+    )
+    capture_job(chosen)
+
+
+@app.command()
+def cases(cases_file: CasesFile = DEFAULTS.cases_file) -> None:
+    """List the cases."""
+    from parity.core.cases import load_cases
+
+    for case in load_cases(cases_file).values():
+        typer.echo(f"{case.name:20} {case.about}")
+
+
+@app.command()
+def points(
+    case: Annotated[str, typer.Option(help="Case whose points to list.")] = "decoding",
+    level: Level = DEFAULTS.level,
+    checkpoint: Checkpoint = DEFAULTS.checkpoint,
+    cases_file: CasesFile = DEFAULTS.cases_file,
+) -> None:
+    """List the points of a case in execution order: name, kind, stage."""
+    session = Session(settings([case], None, None, level=level, checkpoint=checkpoint,
+                               cases_file=cases_file))  # fmt: skip
+    for firing in session.schedule(session.cases[0]):
+        step = f" step {firing.index}" if firing.index else ""
+        typer.echo(f"{firing.point.name:50} {firing.point.kind.value:9} {firing.stage}{step}")
+
+
+@app.command()
+def faults() -> None:
+    """List the faults that `--plant` knows."""
+    from parity.faults import FAULTS
+
+    for fault in FAULTS.values():
+        typer.echo(f"{fault.name:24} at {fault.point}\n{'':24} {fault.about} ({fault.source})")
+
+
+def main() -> None:
+    """Entry point: errors a user can act on become one line and exit status 2."""
+    try:
+        app()
+    except ParityError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing was left half-written", err=True)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        # The port has no import of parity, so its error is told by name.
+        if type(error).__name__ != "Qwen2VLError":
+            raise
+        fail(str(error))
+
+
+def fail(message: str) -> None:
+    """Print one error and exit with the status that says "could not run"."""
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(COULD_NOT_RUN)
+
+
+if __name__ == "__main__":
+    main()

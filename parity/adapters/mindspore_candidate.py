@@ -1,0 +1,328 @@
+"""The candidate: the MindSpore port, run freely and on the reference's own inputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from parity.core.cases import Case
+from parity.core.errors import ParityError
+from parity.core.numerics import Precision
+from parity.core.points import Point
+from parity.core.store import Bundle, ReferenceFiring
+from parity.core.trace import Array, Trace
+from parity.subjects import qwen2vl
+
+MODEL_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "pixel_values",
+                "image_grid_thw", "pixel_values_videos", "video_grid_thw")  # fmt: skip
+
+
+class MindSporeCandidate:
+    """A loaded port and its processor, on one device, in one precision."""
+
+    def __init__(self, checkpoint: Path, precision: Precision, device: str) -> None:
+        """Load the port.
+
+        Raises:
+            ParityError: the device is not there.
+            Qwen2VLError: the checkpoint cannot be loaded.
+        """
+        set_device(device)
+        from qwen2vl_ms import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+        self.checkpoint = checkpoint
+        self.device = device
+        self._processor_class = Qwen2VLProcessor
+        dtype = getattr(ms, precision.torch)
+        self.model = Qwen2VLForConditionalGeneration.from_pretrained(
+            checkpoint, mindspore_dtype=dtype
+        )
+        self.model.set_train(False)
+
+    def provenance(self) -> dict[str, object]:
+        """What the candidate's numbers depend on, besides its inputs."""
+        return {"mindspore": ms.__version__, "device": self.device, "mode": "pynative"}
+
+    def preprocess(self, case: Case) -> dict[str, Array]:
+        """The port's own processor on ``case``."""
+        budget = {} if case.max_pixels is None else {"max_pixels": case.max_pixels}
+        processor = self._processor_class.from_pretrained(self.checkpoint, **budget)
+        texts = [
+            processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+            for conversation in case.messages
+        ]
+        parts = [part for prompt in case.prompts for part in prompt]
+        images = [str(part.image) for part in parts if part.image]
+        videos = [[str(frame) for frame in part.frames] for part in parts if part.frames]
+        batch = processor(text=texts, images=images or None, videos=videos or None, padding=True)
+        return {name: np.asarray(value) for name, value in batch.items()}
+
+    def free(
+        self,
+        inputs: Mapping[str, Array],
+        tokens: Sequence[Sequence[int]],
+        points: Sequence[Point],
+        stages: Collection[str],
+    ) -> Trace:
+        """Run on ``inputs`` with nothing replaced; record every one of ``points``."""
+        trace = Trace()
+        for point in points:
+            if point.module is None and (name := point.name.removeprefix("processor.")) in inputs:
+                trace.record(point.name, inputs[name], str(inputs[name].dtype))
+        self._execute(inputs, tokens, points, stages, trace, Recording(points, trace))
+        return trace
+
+    def forced(
+        self, bundle: Bundle, points: Sequence[Point], stages: Collection[str]
+    ) -> Trace:
+        """Run with every module on the reference's inputs, handing on the reference's output."""
+        inputs = {
+            name: bundle.tensor(firing.value)
+            for name in MODEL_INPUTS
+            if (firing := bundle.get(f"processor.{name}", 0)) is not None
+        }
+        trace = Trace()
+        recording = Forcing(points, trace, bundle)
+        self._execute(inputs, bundle.tokens, points, stages, trace, recording)
+        return trace
+
+    def _execute(
+        self,
+        inputs: Mapping[str, Array],
+        tokens: Sequence[Sequence[int]],
+        points: Sequence[Point],
+        stages: Collection[str],
+        trace: Trace,
+        recording: Recording,
+    ) -> None:
+        """Run what ``stages`` need, under hooks; an exception is recorded, not raised."""
+        text = not set(stages) <= {"preprocessing", "vision"}
+        with hooked(self.model, recording, text):
+            try:
+                if text:
+                    self._generate(inputs, tokens, points, trace)
+                elif "vision" in stages:
+                    self._see(inputs)
+            except Exception as error:
+                trace.stopped = f"{type(error).__name__}: {str(error).strip()[:500]}"
+
+    def _see(self, inputs: Mapping[str, Array]) -> None:
+        """The vision tower alone, once for images and once for videos."""
+        for pixels, grid in (("pixel_values", "image_grid_thw"),
+                             ("pixel_values_videos", "video_grid_thw")):  # fmt: skip
+            if pixels in inputs:
+                self.model.model.visual(hidden_states=Tensor(inputs[pixels]), grid_thw=inputs[grid])
+
+    def _generate(
+        self,
+        inputs: Mapping[str, Array],
+        tokens: Sequence[Sequence[int]],
+        points: Sequence[Point],
+        trace: Trace,
+    ) -> None:
+        """The prompt, then one forward for each of the reference's tokens."""
+        output = self.model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
+        if any(point.name == "rope_deltas" for point in points):
+            value = as_array(output.rope_deltas)
+            trace.record("rope_deltas", value.astype(np.int64), "int64")
+        mask = inputs["attention_mask"]
+        for column in zip(*tokens, strict=True):
+            mask = np.concatenate([mask, np.ones((len(mask), 1), mask.dtype)], axis=1)
+            output = self.model(
+                input_ids=np.array(column, np.int64)[:, None],
+                attention_mask=mask,
+                cache=output.cache,
+                rope_deltas=output.rope_deltas,
+            )
+
+
+class Recording:
+    """Hooks that record points and change nothing."""
+
+    def __init__(self, points: Sequence[Point], trace: Trace) -> None:
+        self.trace = trace
+        self.groups: dict[str, list[Point]] = {}
+        for point in points:
+            if point.module:
+                self.groups.setdefault(point.module, []).append(point)
+
+    def before(self, name: str) -> Callable[..., Any]:
+        """A pre-forward hook for the module ``name``."""
+        inputs = [point for point in self.groups[name] if point.is_input]
+
+        def hook(cell: Any, args: Any, kwargs: Any) -> Any:
+            for point in inputs:
+                value = argument(cell, args, kwargs, point.argument)
+                self._record(point, value)
+            return self.substitute(name, cell, args, kwargs)
+
+        return hook
+
+    def after(self, name: str) -> Callable[..., Any]:
+        """A forward hook for the module ``name``."""
+        results = [point for point in self.groups[name] if not point.is_input]
+
+        def hook(cell: Any, args: Any, kwargs: Any, output: Any) -> Any:
+            members = output if isinstance(output, tuple | list) else (output,)
+            indices = [self.trace.fired(point.name) for point in results]
+            for point in results:
+                self._record(point, members[_member(point)])
+            return self.hand_on(results, indices, output)
+
+        return hook
+
+    def substitute(self, name: str, cell: Any, args: Any, kwargs: Any) -> Any:
+        """The arguments the module is to run on: its own."""
+        return args, kwargs
+
+    def hand_on(self, points: Sequence[Point], indices: Sequence[int], output: Any) -> Any:
+        """The output that is handed on: the module's own."""
+        return output
+
+    def _record(self, point: Point, value: Any) -> None:
+        array = as_array(value)
+        dtype = dtype_name(value)
+        if point.is_input:
+            array = qwen2vl.canonical(point, array)
+        self.trace.record(point.name, array, dtype)
+
+
+class Forcing(Recording):
+    """Hooks that replace what goes in and what comes out by the reference's."""
+
+    def __init__(self, points: Sequence[Point], trace: Trace, bundle: Bundle) -> None:
+        super().__init__(points, trace)
+        self.bundle = bundle
+        self._tensors: dict[tuple[str, str], Tensor] = {}
+        self._calls: dict[str, int] = {}
+
+    def substitute(self, name: str, cell: Any, args: Any, kwargs: Any) -> Any:
+        """The reference's arguments in place of the module's own."""
+        index = self._calls.get(name, 0)
+        self._calls[name] = index + 1
+        point = next((point for point in self.groups[name] if point.forced), None)
+        firing = self.bundle.get(point.name, index) if point else None
+        if point is None or firing is None:
+            return args, kwargs
+        args, kwargs = list(args), dict(kwargs)
+        for wanted in point.forced:
+            holder, key = locate(cell, args, kwargs, wanted)
+            holder[key] = self._replacement(firing, wanted, holder[key])
+        return tuple(args), kwargs
+
+    def hand_on(self, points: Sequence[Point], indices: Sequence[int], output: Any) -> Any:
+        """The reference's output in place of the module's own."""
+        replaced = list(output) if isinstance(output, tuple | list) else [output]
+        for point, index in zip(points, indices, strict=True):
+            firing = self.bundle.get(point.name, index)
+            own = replaced[_member(point)]
+            if firing is not None and isinstance(own, Tensor):
+                replaced[_member(point)] = self._tensor(firing.value, own)
+        return tuple(replaced) if isinstance(output, tuple | list) else replaced[0]
+
+    def _replacement(self, firing: ReferenceFiring, wanted: str, own: Any) -> Any:
+        """The reference's argument, in the type the candidate uses for it."""
+        if isinstance(own, tuple | list):
+            return type(own)(
+                self._replacement(firing, f"{wanted}.{i}", item) for i, item in enumerate(own)
+            )
+        name = firing.inputs.get(wanted)
+        if name is None:
+            return own
+        if isinstance(own, Tensor):
+            return self._tensor(name, own)
+        return np.asarray(self.bundle.tensor(name)).astype(np.asarray(own).dtype)
+
+    def _tensor(self, name: str, like: Tensor) -> Tensor:
+        """A stored tensor on the device, made once for one content and dtype."""
+        key = (name, str(like.dtype))
+        if key not in self._tensors:
+            self._tensors[key] = Tensor(self.bundle.tensor(name), dtype=like.dtype)
+        return self._tensors[key]
+
+
+@contextmanager
+def hooked(model: nn.Cell, recording: Recording, text: bool) -> Iterator[None]:
+    """Attach the hooks of ``recording``, and take them off again whatever happens."""
+    cells = dict(model.cells_and_names())
+    handles = []
+    try:
+        for name, points in recording.groups.items():
+            if not text and not name.startswith("visual"):
+                continue
+            cell = cells.get(name if name == "lm_head" else f"model.{name}")
+            if cell is None:
+                continue  # its points do not fire, and are reported as missing
+            handles.append(cell.register_forward_pre_hook(recording.before(name), with_kwargs=True))
+            if any(not point.is_input for point in points):
+                handles.append(cell.register_forward_hook(recording.after(name), with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def locate(cell: Any, args: list[Any], kwargs: dict[str, Any], wanted: str) -> tuple[Any, Any]:
+    """Where the argument ``wanted`` of a call is: (the list or dict that holds it, its key).
+
+    Raises:
+        ParityError: the call has no such argument.
+    """
+    if wanted == qwen2vl.FIRST:
+        return (args, 0) if args else (kwargs, next(iter(kwargs)))
+    if wanted in kwargs:
+        return kwargs, wanted
+    names = list(inspect.signature(cell.construct).parameters)
+    if wanted in names[: len(args)]:
+        return args, names.index(wanted)
+    raise ParityError(
+        f"{type(cell).__name__} was called without {wanted!r}, which the reference's module "
+        f"takes; it has to be an argument of that name (construct takes {names})"
+    )
+
+
+def argument(cell: Any, args: Any, kwargs: Any, name: str) -> Any:
+    """The value of one argument of a call."""
+    holder, key = locate(cell, list(args), dict(kwargs), name)
+    return holder[key]
+
+
+def as_array(value: Any) -> Array:
+    """A copy of the values; floats narrower than 32 bits widened to float32 (exact)."""
+    if isinstance(value, Tensor):
+        if value.dtype in (ms.bfloat16, ms.float16):
+            value = value.astype(ms.float32)
+        return np.array(value.asnumpy())
+    return np.array(value)
+
+
+def dtype_name(value: Any) -> str:
+    """The dtype as PyTorch spells it."""
+    return str(value.dtype).lower()
+
+
+def set_device(device: str) -> None:
+    """Select the device, deterministic kernels and synchronous launch, once a process.
+
+    Raises:
+        ParityError: MindSpore knows no such device, or has been set to another one.
+    """
+    target, _, index = device.partition(":")
+    try:
+        ms.set_device(target, int(index) if index else 0)
+        if target == "CPU":
+            # Errors then name the operator that failed; on CPU small modules even get faster.
+            ms.runtime.launch_blocking()
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ParityError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def _member(point: Point) -> int:
+    return int(point.port.partition(".")[2] or 0)

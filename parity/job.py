@@ -1,0 +1,77 @@
+"""The jobs behind the command line: comparing everything, and capturing the reference."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from parity.core.numerics import precision
+from parity.core.points import select
+from parity.core.rows import RunResult
+from parity.core.store import BundleWriter, locked
+from parity.provenance import provenance
+from parity.session import REFERENCES, Session, Settings, load_by_name
+
+
+def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunResult:
+    """Compare every selected case and dtype, write the report, print the summary.
+
+    Raises:
+        ParityError: the run could not be made.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from parity.report.terminal import summary_lines
+    from parity.report.write import write_report
+
+    started = time.monotonic()
+    console = Console(stderr=True)
+    session = Session(settings, say=lambda line: console.print(line, highlight=False))
+    shown = {point.name for point in select(session.points, patterns)}
+    pairs = [(case, dtype) for case in session.cases for dtype in settings.dtypes]
+    for dtype in settings.dtypes:
+        precision(dtype)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("reference", total=None)
+        session.capture(pairs)
+        for number, (case, dtype) in enumerate(pairs, 1):
+            progress.update(task, description=f"{number}/{len(pairs)} {case.name} {dtype}")
+            session.run(case, dtype)
+    result = result_of(session, started, shown)
+    path = write_report(result, report)
+    print("\n".join(summary_lines(result, path)))
+    return result
+
+
+def result_of(session: Session, started: float, shown: set[str] | None = None) -> RunResult:
+    """Everything ``session`` found out, for the report; only the points in ``shown``, if given."""
+    rows = [row for found in session.results.values() for row in found]
+    if shown is not None:
+        rows = [row for row in rows if row.point in shown]
+    return RunResult(rows=rows, provenance=provenance(session, time.monotonic() - started))
+
+
+def capture_job(settings: Settings) -> None:
+    """Capture the reference for every selected case and dtype that has no bundle yet.
+
+    Raises:
+        ParityError: the reference cannot be run here.
+    """
+    session = Session(settings)
+    for dtype in settings.dtypes:
+        precision(dtype)
+    run_reference = load_by_name(settings.reference, REFERENCES, "reference")
+    for case in session.cases:
+        for dtype in settings.dtypes:
+            folder = session.bundle_folder(case, dtype)
+            with locked(folder):
+                if folder.exists():
+                    continue
+                print(f"capturing {case.name} {dtype}", file=sys.stderr, flush=True)
+                writer = BundleWriter(session.bundle_key(case, dtype))
+                run_reference(case, settings.checkpoint, precision(dtype), session.declared, writer)
+                writer.write(folder)

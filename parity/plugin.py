@@ -1,0 +1,303 @@
+"""The pytest plugin: one test id per case, dtype and point, one run per case and dtype."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parity.core.cases import Case
+from parity.core.errors import ParityError
+from parity.core.points import LEVELS, Point
+from parity.core.rows import Row, RunResult, Verdict
+from parity.session import CANDIDATES, REFERENCES, Session, Settings
+
+OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--case", {"action": "append", "metavar": "NAME", "help": "only this case (repeatable)"}),
+    ("--dtype", {"action": "append", "metavar": "NAME", "help": "only this dtype (repeatable)"}),
+    ("--level", {"choices": LEVELS, "help": "block, or module to look inside blocks too"}),
+    ("--device", {"help": "device of the candidate: CPU, Ascend:0"}),
+    ("--candidate", {"help": f"{', '.join(CANDIDATES)}, or package.module:class"}),
+    ("--reference", {"help": f"{', '.join(REFERENCES)}, or package.module:function"}),
+    ("--checkpoint", {"type": Path, "help": "Hugging Face checkpoint folder of both sides"}),
+    ("--cases-file", {"type": Path, "help": "file that defines the cases"}),
+    ("--bundles", {"type": Path, "help": "folder of captured references"}),
+    ("--plant", {"metavar": "FAULT", "help": "plant a fault, to see the harness find it"}),
+)
+
+
+@dataclass
+class State:
+    """What the plugin knows during one pytest session, in one process."""
+
+    settings: Settings
+    report: Path
+    started: float = field(default_factory=time.monotonic)
+    session: Session | None = None
+    stages: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """What the selected tests need, by case and dtype."""
+    selected: set[tuple[str, str, str]] = field(default_factory=set)
+    """(case, dtype, point) of every selected test."""
+    compared: int = 0
+    """Points whose comparison a test looked at."""
+    told: set[tuple[str, str, str]] = field(default_factory=set)
+    """Causes outside the selection that one failing victim has told about."""
+    rows: list[Row] = field(default_factory=list)
+    """Rows of this process, and of the workers once they are done."""
+    provenance: dict[str, object] = field(default_factory=dict)
+    result: RunResult | None = None
+    report_path: Path | None = None
+    problem: str | None = None
+    """Why the run is not a comparison at all, or could not be reported."""
+
+
+STATE = pytest.StashKey[State]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options of a parity run."""
+    group = parser.getgroup("parity", "parity: candidate against reference, layer by layer")
+    for name, options in OPTIONS:
+        group.addoption(name, default=None, **options)
+    group.addoption("--report", type=Path, default=Path("reports/latest"), metavar="DIR",
+                    help="folder of the report (default: reports/latest)")  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect the settings; keep a case on one worker, so that it runs once."""
+    config.addinivalue_line(
+        "markers", "points(stage, *patterns): the points of a stage that a parity test covers"
+    )
+    given = {name.removeprefix("--").replace("-", "_"): None for name, _ in OPTIONS}
+    given = {name: config.getoption(name) for name in given}
+    for single, several in (("case", "cases"), ("dtype", "dtypes")):
+        given[several] = tuple(given.pop(single) or ()) or None
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    config.stash[STATE] = State(settings, config.getoption("report"))
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that asks for ``parity_point`` its cases, dtypes and points."""
+    marker = metafunc.definition.get_closest_marker("points")
+    if marker is None or "parity_point" not in metafunc.fixturenames:
+        return
+    state = metafunc.config.stash[STATE]
+    session = _session(state)
+    stage, *patterns = marker.args
+    params = []
+    for case in session.cases:
+        for dtype in state.settings.dtypes:
+            for point in covered(session, case, stage, patterns):
+                params.append(
+                    pytest.param(
+                        (case, dtype, point, stage),
+                        id=f"{case.name}-{dtype}-{point.name}",
+                        marks=pytest.mark.xdist_group(f"{case.name}-{dtype}"),
+                    )
+                )
+    metafunc.parametrize("parity_point", params, indirect=True)
+
+
+def covered(session: Session, case: Case, stage: str, patterns: Sequence[str]) -> list[Point]:
+    """Points of ``stage`` that occur in ``case`` and match one of the regular expressions."""
+    found = {f.point.name: f.point for f in session.schedule(case, [stage])}
+    return [p for name, p in found.items() if any(re.fullmatch(x, name) for x in patterns)]
+
+
+def _session(state: State) -> Session:
+    """The session, made when the first parity test is collected.
+
+    Raises:
+        pytest.UsageError: a setting names something that is not there.
+    """
+    if state.session is None:
+        session = Session(state.settings)
+        try:
+            _ = session.cases, session.points
+            if state.settings.plant is not None:
+                from parity.faults import find
+
+                find(state.settings.plant)
+        except ParityError as error:
+            raise pytest.UsageError(str(error)) from error
+        state.session = session
+    return state.session
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note what the selected tests need, once deselection is done."""
+    state = config.stash[STATE]
+    for item in items:
+        if (params := _params(item)) is not None:
+            case, dtype, point, stage = params
+            state.stages.setdefault((case.name, dtype), {"preprocessing"}).add(stage)
+            state.selected.add((case.name, dtype, point.name))
+
+
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Capture what is missing before the first test, in one process for all cases."""
+    state = session.config.stash[STATE]
+    controller = hasattr(session.config.option, "numprocesses") and session.config.option.tx
+    if state.session is None or not state.stages or session.config.option.collectonly or controller:
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
+        state.session.say = lambda line: reporter.write_line(f"parity: {line}")
+    wanted = [(c, d) for c in state.session.cases for d in state.settings.dtypes
+              if (c.name, d) in state.stages]  # fmt: skip
+    try:
+        state.session.capture(wanted)
+    except ParityError as error:
+        state.problem = str(error)
+        pytest.exit(f"parity could not run: {error}", returncode=2)
+
+
+@pytest.fixture
+def parity_point(request: pytest.FixtureRequest) -> Iterator[PointCheck]:
+    """One point of one case in one dtype; ``check()`` fails unless it passes."""
+    state = request.config.stash[STATE]
+    case, dtype, point, stage = request.param
+    yield PointCheck(state, case, dtype, point, stage)
+
+
+@dataclass(frozen=True)
+class PointCheck:
+    """What a parity test asserts."""
+
+    state: State
+    case: Case
+    dtype: str
+    point: Point
+    stage: str
+
+    def rows(self) -> list[Row]:
+        """The point's rows in this stage, one a firing; the first call runs the case."""
+        session = _session(self.state)
+        stages = self.state.stages[(self.case.name, self.dtype)]
+        try:
+            found = session.run(self.case, self.dtype, stages)
+        except ParityError as error:
+            pytest.fail(f"could not run: {error}", pytrace=False)
+        return [row for row in found if row.point == self.point.name and row.stage == self.stage]
+
+    def check(self) -> None:
+        """Fail unless every firing passes; a victim of a failure shown elsewhere is skipped."""
+        rows = self.rows()
+        if not rows:
+            pytest.fail(f"{self.point.name} was not compared", pytrace=False)
+        self.state.compared += 1
+        bad = [row for row in rows if row.verdict is not Verdict.PASS]
+        blamed = [row for row in bad if row.verdict is not Verdict.VICTIM]
+        if blamed:
+            pytest.fail(failure(blamed[0], len(rows), len(blamed)), pytrace=False)
+        if bad:
+            self._victim(bad[0])
+
+    def _victim(self, row: Row) -> None:
+        """Skip if the cause has a failing test of its own in this session; else fail once."""
+        cause = (self.case.name, self.dtype, row.cause or "")
+        if cause in self.state.selected or cause in self.state.told:
+            pytest.skip(f"VICTIM of {row.cause}: {row.message}")
+        self.state.told.add(cause)
+        pytest.fail(f"{failure(row, 1, 1)}\nThe guilty point's own test is not selected.",
+                    pytrace=False)  # fmt: skip
+
+
+def failure(row: Row, firings: int, failing: int) -> str:
+    """The text of a failing test."""
+    often = f" (firing {row.firing}; {failing} of {firings} fail)" if firings > 1 else ""
+    return f"{row.verdict.value}: {row.point} in {row.case}, {row.dtype}{often}\n{row.message}"
+
+
+def _params(item: pytest.Item) -> Any:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("parity_point") if callspec else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand rows to the controller, or write the report; a run that compared nothing fails."""
+    config = session.config
+    state = config.stash[STATE]
+    if state.session is not None:
+        state.rows += [row for rows in state.session.results.values() for row in rows]
+    output = getattr(config, "workeroutput", None)
+    if output is not None:
+        _publish(state, output)
+        return
+    if not state.rows:
+        if state.selected and not config.option.collectonly and state.problem is None:
+            state.problem = "parity tests were selected, and nothing was compared"
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        return
+    _report(state, session)
+
+
+def _publish(state: State, output: dict[str, Any]) -> None:
+    """Put a worker's rows where the controller finds them."""
+    from parity.report.rows_io import result_to_dict
+
+    if state.session is None or not state.rows:
+        return
+    from parity.provenance import provenance
+
+    facts = provenance(state.session, time.monotonic() - state.started)
+    output["parity"] = result_to_dict(RunResult(rows=state.rows, provenance=facts))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over the rows of a worker that is done."""
+    from parity.report.rows_io import result_from_dict
+
+    published = getattr(node, "workeroutput", {}).get("parity")
+    if published:
+        state = node.config.stash[STATE]
+        result = result_from_dict(published)
+        state.rows += result.rows
+        state.provenance = result.provenance
+
+
+def _report(state: State, session: pytest.Session) -> None:
+    """Write the report; a report that cannot be written fails the run."""
+    from parity.provenance import provenance
+    from parity.report.write import write_report
+
+    facts = state.provenance
+    if state.session is not None and state.session.results:
+        facts = provenance(state.session, time.monotonic() - state.started)
+    order = {name: n for n, name in enumerate(dict.fromkeys(row.case for row in state.rows))}
+    rows = sorted(state.rows, key=lambda row: (order[row.case], row.dtype, row.order))
+    state.result = RunResult(rows=rows, provenance=facts)
+    try:
+        state.report_path = write_report(state.result, state.report)
+    except ParityError as error:
+        state.problem = f"the report could not be written: {error}"
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    if not state.result.passed and session.exitstatus == pytest.ExitCode.OK:
+        # Everything selected passed, and something that was compared on the way did not.
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the verdict, the first guilty point and where the report is."""
+    state = config.stash[STATE]
+    if state.result is None and state.problem is None:
+        return
+    terminalreporter.section("parity")
+    if state.result is not None:
+        from parity.report.terminal import summary_lines
+
+        for line in summary_lines(state.result, state.report_path):
+            terminalreporter.write_line(line)
+    if state.problem is not None:
+        terminalreporter.write_line(f"parity: {state.problem}", red=True)

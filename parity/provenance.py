@@ -1,0 +1,63 @@
+"""Where a run's numbers come from: enough to make the same run again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from parity.core.tolerance import DEFAULT_FILE
+
+if TYPE_CHECKING:
+    from parity.session import Session
+
+PACKAGES = ("mindspore", "numpy", "torch", "transformers", "safetensors", "tokenizers", "pillow")
+VARIABLES = ("OMP_NUM_THREADS", "MS_ENABLE_NUMA", "MS_ASCEND_CHECK_OVERFLOW_MODE",
+             "ASCEND_LAUNCH_BLOCKING", "HCCL_DETERMINISTIC")  # fmt: skip
+
+
+def provenance(session: Session, seconds: float) -> dict[str, object]:
+    """A flat table of facts about a run."""
+    from parity.session import file_hash, version
+
+    settings = session.settings
+    facts: dict[str, object] = {
+        "command": shlex.join(["python", "-m", "parity", *sys.argv[1:]])
+        if sys.argv[0].endswith("__main__.py")
+        else shlex.join(["pytest", *sys.argv[1:]]),
+        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "python": platform.python_version(),
+        **{name: version(name) or "not installed" for name in PACKAGES},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        "device": settings.device,
+        "candidate": settings.candidate,
+        "reference": settings.reference,
+        "level": settings.level,
+        "planted fault": settings.plant or "none",
+        "checkpoint": settings.checkpoint.name,
+        "gates": f"{DEFAULT_FILE.name} {file_hash(DEFAULT_FILE)[:16]}",
+        "bundles": ", ".join(sorted(session.opened)) or "none",
+        "seconds": round(seconds, 1),
+        "peak memory (MB)": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    facts.update({name: os.environ[name] for name in VARIABLES if name in os.environ})
+    return facts
+
+
+def commit() -> str:
+    """The commit of the working tree, marked if it is changed; ``unknown`` outside of git."""
+    where = os.path.dirname(__file__)
+    try:
+        done = subprocess.run(
+            ["git", "-C", where, "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() if done.returncode == 0 else "unknown"

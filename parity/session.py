@@ -1,0 +1,281 @@
+"""One run: which cases and dtypes, where the reference's bundle is, what became of every point."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.core.cases import Case, load_cases, select_cases
+from parity.core.errors import ParityError
+from parity.core.numerics import precision
+from parity.core.points import STAGES, Firing, Point
+from parity.core.rows import Row
+from parity.core.store import FORMAT, Bundle, json_hash
+from parity.core.tolerance import load_gates
+from parity.core.trace import Trace
+from parity.core.verdict import Evidence, judge
+from parity.subjects import qwen2vl
+
+HERE = Path(__file__).parent
+FIXTURES = HERE.parent / "fixtures"
+CANDIDATES = {"mindspore": "parity.adapters.mindspore_candidate:MindSporeCandidate"}
+REFERENCES = {"transformers": "parity.adapters.torch_reference:capture"}
+CAPTURE_SOURCES = ("adapters/torch_inputs.py", "adapters/torch_reference.py",
+                   "adapters/torch_truth.py", "adapters/torchvision_shim.py",
+                   "subjects/qwen2vl.py", "core/store.py")  # fmt: skip
+
+
+def default_bundles() -> Path:
+    """The user's cache folder for bundles."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("parity")) / "bundles"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to compare with what; every field has the command line option of its name."""
+
+    checkpoint: Path = FIXTURES / "qwen2vl-tiny"
+    cases_file: Path = FIXTURES / "cases.toml"
+    cases: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ("fp32",)
+    level: str = "module"
+    device: str = "CPU"
+    candidate: str = "mindspore"
+    reference: str = "transformers"
+    bundles: Path = field(default_factory=default_bundles)
+    plant: str | None = None
+
+
+@dataclass
+class Session:
+    """Runs each (case, dtype) once, when first asked for, and keeps its rows."""
+
+    settings: Settings
+    say: Callable[[str], None] = lambda line: None
+    """Called with a line for the user when something takes long."""
+    results: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
+    opened: dict[str, str] = field(default_factory=dict)
+    """Bundles used: folder name to the hash of the key."""
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """The selected cases."""
+        return select_cases(load_cases(self.settings.cases_file), self.settings.cases)
+
+    @cached_property
+    def declared(self) -> list[Point]:
+        """Every point at module level; a bundle always has them all."""
+        return qwen2vl.points(qwen2vl.read_depths(self.settings.checkpoint), "module")
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """The points of the selected level."""
+        return qwen2vl.points(
+            qwen2vl.read_depths(self.settings.checkpoint), self.settings.level
+        )
+
+    def schedule(self, case: Case, stages: Collection[str] = STAGES) -> list[Firing]:
+        """The firings of ``case`` in ``stages``, in execution order."""
+        return [f for f in qwen2vl.schedule(self.points, case) if f.stage in stages]
+
+    def run(self, case: Case, dtype: str, stages: Collection[str] = STAGES) -> list[Row]:
+        """The rows of one case in one dtype: both executions of the candidate, judged.
+
+        Raises:
+            ParityError: the reference or the candidate cannot be run at all.
+        """
+        key = (case.name, dtype)
+        if key not in self.results:
+            self.results[key] = self._run(case, dtype, stages)
+        return self.results[key]
+
+    def _run(self, case: Case, dtype: str, stages: Collection[str]) -> list[Row]:
+        from parity.faults import planted
+
+        gates = load_gates(dtype)
+        bundle = self.bundle(case, dtype)
+        # The candidate is loaded under the fault too: some faults are in the loading of weights.
+        with planted(self.settings.plant):
+            candidate = self.candidate(dtype)
+            free = self._free(candidate, case, bundle, stages)
+            forced = candidate.forced(bundle, self.points, stages)
+        evidence = Evidence(
+            case=case.name,
+            precision=precision(dtype),
+            gates=gates,
+            bundle=bundle,
+            free=free,
+            forced=forced,
+            padding=_padding(bundle),
+        )
+        return judge(self.schedule(case, stages), evidence)
+
+    def _free(
+        self, candidate: Any, case: Case, bundle: Bundle, stages: Collection[str]
+    ) -> Trace:
+        """The candidate as its user runs it, preprocessing included."""
+        try:
+            inputs = candidate.preprocess(case)
+        except Exception as error:
+            return Trace(stopped=f"{type(error).__name__}: {str(error).strip()[:500]}")
+        trace: Trace = candidate.free(inputs, bundle.tokens, self.points, stages)
+        return trace
+
+    def candidate(self, dtype: str) -> Any:
+        """The candidate in ``dtype``; one is kept, since a case needs only one at a time."""
+        if self._loaded is None or self._loaded[0] != dtype:
+            settings = self.settings
+            kind = load_by_name(settings.candidate, CANDIDATES, "candidate")
+            self._loaded = None
+            loaded = kind(settings.checkpoint, precision(dtype), settings.device)
+            self._loaded = (dtype, loaded)
+        return self._loaded[1]
+
+    _loaded: tuple[str, Any] | None = field(default=None, repr=False)
+
+    def bundle(self, case: Case, dtype: str) -> Bundle:
+        """The reference's bundle, captured first if there is none that fits.
+
+        Raises:
+            ParityError: there is none and it cannot be captured here.
+            BundleError: the one there is damaged.
+        """
+        folder = self.bundle_folder(case, dtype)
+        if not folder.exists():
+            self.capture([(case, dtype)])
+        bundle = Bundle.open(folder)
+        if bundle.key != self.bundle_key(case, dtype):
+            raise ParityError(f"{folder} is not the bundle its name says; delete it and run again")
+        self.opened[folder.name] = json_hash(bundle.key)
+        return bundle
+
+    def capture(self, wanted: Sequence[tuple[Case, str]]) -> None:
+        """Capture what is missing of ``wanted``, in a process of its own that may import PyTorch.
+
+        Raises:
+            ParityError: the reference cannot be captured here.
+        """
+        missing = [
+            (case, dtype)
+            for case, dtype in wanted
+            if not self.bundle_folder(case, dtype).exists()
+        ]
+        if not missing:
+            return
+        names = ", ".join(dict.fromkeys(case.name for case, _ in missing))
+        self.say(f"capturing the reference for {names} (once; kept in {self.settings.bundles})")
+        command = [sys.executable, "-m", "parity", "capture", *self._capture_options(missing)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+            reason = next((ln for ln in reversed(lines) if ln.startswith("error:")), None)
+            raise ParityError(
+                "the reference could not be captured: "
+                + (reason.removeprefix("error:").strip() if reason else "\n".join(lines[-5:]))
+            )
+
+    def _capture_options(self, missing: Sequence[tuple[Case, str]]) -> list[str]:
+        settings = self.settings
+        options = ["--checkpoint", str(settings.checkpoint), "--bundles", str(settings.bundles),
+                   "--cases-file", str(settings.cases_file),
+                   "--reference", settings.reference]  # fmt: skip
+        for name in dict.fromkeys(case.name for case, _ in missing):
+            options += ["--case", name]
+        for dtype in dict.fromkeys(dtype for _, dtype in missing):
+            options += ["--dtype", dtype]
+        return options
+
+    def bundle_folder(self, case: Case, dtype: str) -> Path:
+        """Where the bundle for exactly these inputs, checkpoint and versions belongs."""
+        return self.settings.bundles / (
+            f"{case.name}-{dtype}-{json_hash(self.bundle_key(case, dtype))[:16]}"
+        )
+
+    def bundle_key(self, case: Case, dtype: str) -> dict[str, object]:
+        """Everything the reference's numbers depend on."""
+        return {
+            "format": FORMAT,
+            "case": case.name,
+            "dtype": dtype,
+            "decode_steps": case.decode_steps,
+            "max_pixels": case.max_pixels,
+            "messages": json_hash(case.messages),
+            "files": [file_hash(path) for path in case.files],
+            "points": json_hash([point.name for point in self.declared]),
+            "reference": self.settings.reference,
+            **self._shared_key,
+        }
+
+    @cached_property
+    def _shared_key(self) -> dict[str, object]:
+        folder = self.settings.checkpoint
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        return {
+            "checkpoint": {path.name: file_hash(path) for path in files},
+            "capture": json_hash([file_hash(HERE / name) for name in CAPTURE_SOURCES]),
+            "torch": version("torch"),
+            "transformers": version("transformers"),
+        }
+
+
+def load_by_name(name: str, known: dict[str, str], what: str) -> Any:
+    """The class or function called ``name``: one of ``known``, or ``package.module:attribute``.
+
+    Raises:
+        ParityError: there is no such thing, or a package it needs is missing.
+    """
+    target = known.get(name, name)
+    module, _, attribute = target.partition(":")
+    if not attribute:
+        raise ParityError(f"unknown {what} {name!r}; there are: {', '.join(known)}, or your own "
+                          "as package.module:attribute")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise ParityError(f"the {what} {name!r} needs a package that is not here: {error}; "
+                          "`pip install '.[reference]'` installs the reference's") from error
+    except AttributeError as error:
+        raise ParityError(f"the {what} {name!r} is not there: {error}") from error
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal.
+
+    Raises:
+        ParityError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise ParityError(f"cannot read {path}: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def version(package: str) -> str | None:
+    """Version of an installed package, without importing it; ``None`` if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _padding(bundle: Bundle) -> Any:
+    """True where a token of the prompt is real; ``None`` where all are."""
+    firing = bundle.get("processor.attention_mask", 0)
+    mask = bundle.tensor(firing.value) if firing else np.ones(1)
+    return None if mask.all() else mask.astype(bool)
