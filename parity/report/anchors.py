@@ -1,4 +1,4 @@
-"""A short id for every row, the same in every run, so that a link into a report keeps its target."""
+"""A short id for every row, the same in every run, so that a link keeps its target."""
 
 from __future__ import annotations
 

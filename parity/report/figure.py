@@ -10,10 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from parity.report.axes import (
-    BOTTOM, HEIGHT, LANE, LEFT, RIGHT, TOP, WIDTH, Layout, Scale, layout, ticks,
+    BOTTOM,
+    HEIGHT,
+    LANE,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Layout,
+    Scale,
+    layout,
+    ticks,
 )  # fmt: skip
 from parity.report.panels import Panel, PlotPoint
 from parity.report.text import clean, number
@@ -167,7 +177,7 @@ def _fault_name(point: PlotPoint, x: float, y: float) -> Markup:
 def _text(x: float, y: float, text: str, classes: str) -> Markup:
     """Write a text; ``end`` and ``mid`` among the classes say where ``x`` is."""
     return Markup('<text class="{}" x="{}" y="{}">{}</text>').format(
-        classes, _short(x), _short(y), escape(text)
+        classes, _short(x), _short(y), text
     )
 
 

@@ -40,7 +40,9 @@ def to_csv(result: RunResult) -> str:
 
     names = columns()
     cells = [[flat.get(name, "") for name in names] for flat in map(_flat, result.rows)]
-    return pd.DataFrame(cells, columns=names, dtype=object).to_csv(index=False, lineterminator="\n")
+    table = pd.DataFrame(cells, columns=names, dtype=object)
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def _flat(row: Row) -> dict[str, object]:

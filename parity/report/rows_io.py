@@ -32,23 +32,55 @@ _OPTIONAL = {
 }  # fmt: skip
 
 
-def to_json(result: RunResult) -> str:
-    """Write a run as JSON, one line a row, ASCII only.
+def result_to_dict(result: RunResult) -> dict[str, Any]:
+    """Return a run as the types that JSON has, non-finite floats as text.
 
     ``passed`` and ``counts`` stand beside the rows for those who read the file with ``jq``; they
-    are not read back. Provenance is JSON's own types; anything else in it (a path, a NaN) is
-    written as text, since a value nobody foresaw should not cost the report of a long run.
+    are not read back. Provenance is JSON's own types; anything else in it (a path, a NaN) becomes
+    text, since a value nobody foresaw should not cost the report of a long run.
     """
-    head = {
+    return {
         "format_name": FORMAT_NAME,
         "format": FORMAT,
         "passed": result.passed,
         "counts": result.counts,
         "provenance": _plain(result.provenance),
         "not_compared": list(result.not_compared),
+        "rows": [_encode(row) for row in result.rows],
     }
+
+
+def result_from_dict(found: dict[str, Any], name: str = "the run") -> RunResult:
+    """Return the run that ``result_to_dict`` was given.
+
+    Args:
+        found: What it returned.
+        name: Where it comes from, for errors: a path, say.
+
+    Raises:
+        ParityError: Not ours, another format number, or a field that is missing, unknown or of
+            another type.
+    """
+    if found.get("format_name") != FORMAT_NAME:
+        raise ParityError(f"{name} was not written by parity: name the rows.json of a report.")
+    if found.get("format") != FORMAT:
+        raise ParityError(
+            f"{name} has format {found.get('format')!r} and this version reads format {FORMAT}: "
+            "make the report again with this version, or read it with the one that wrote it."
+        )
+    try:
+        rows = [_decode(Row, entry, f"rows[{n}]") for n, entry in enumerate(found["rows"])]
+        return RunResult(rows, dict(found["provenance"]), _texts(found["not_compared"]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ParityError(f"{name} is damaged ({reason}): make the report again.") from error
+
+
+def to_json(result: RunResult) -> str:
+    """Write a run as JSON, one line a row, ASCII only."""
+    head = result_to_dict(result)
+    rows = ",\n".join(json.dumps(row, allow_nan=False) for row in head.pop("rows"))
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
-    rows = ",\n".join(json.dumps(_encode(row), allow_nan=False) for row in result.rows)
     return "{" + ",\n".join(lines) + ',\n"rows": [\n' + rows + "\n]}\n"
 
 
@@ -74,22 +106,11 @@ def read_json(path: Path) -> RunResult:
         ParityError: The file cannot be read, is not ours, has another format number, or a field
             is missing, unknown or of another type. The message names the file and the fix.
     """
-    found = _load(path)
-    if found.get("format") != FORMAT:
-        raise ParityError(
-            f"{path} has format {found.get('format')!r} and this version reads format {FORMAT}: "
-            "make the report again with this version, or read it with the one that wrote it."
-        )
-    try:
-        rows = [_decode(Row, entry, f"rows[{n}]") for n, entry in enumerate(found["rows"])]
-        return RunResult(rows, dict(found["provenance"]), _texts(found["not_compared"]))
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ParityError(f"{path} is damaged ({reason}): make the report again.") from error
+    return result_from_dict(_load(path), str(path))
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Return the JSON object in ``path``, having seen our marker in it."""
+    """Return the JSON object in ``path``."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -100,7 +121,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise ParityError(
             f"{path} is not JSON ({error}): name the rows.json of a report, or make it again."
         ) from error
-    if not isinstance(found, dict) or found.get("format_name") != FORMAT_NAME:
+    if not isinstance(found, dict):
         raise ParityError(f"{path} was not written by parity: name the rows.json of a report.")
     return found
 

@@ -71,7 +71,8 @@ class ReportView:
 
 def view(result: RunResult) -> ReportView:
     """Compute the page of a run."""
-    ids = dict(zip(map(id, result.rows), anchors(result.rows), strict=True))
+    names = list(anchors(result.rows))
+    ids = dict(zip(map(id, result.rows), names, strict=True))
     groups = group(result.rows)
     by_panel = [(one, panel(one, number, ids)) for number, one in enumerate(groups, 1)]
     panels = tuple(drawn for _, drawn in sorted(by_panel, key=lambda item: _urgency(item[0])))
@@ -81,7 +82,7 @@ def view(result: RunResult) -> ReportView:
         if at_fault(row)
     }
     order = sorted(enumerate(result.rows), key=lambda item: (rank(item[1]), item[0]))
-    rows = tuple(row_view(row, number, ids[id(row)], guilty) for number, row in order)
+    rows = tuple(row_view(row, number, names[number], guilty) for number, row in order)
     return ReportView(
         headline=headline(result, groups, ids),
         counts=_counts(result),

@@ -1,0 +1,131 @@
+"""The summary a person reads in the terminal, as plain lines."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from parity.core.rows import Row, RunResult, Verdict
+from parity.report.figures import Worst, end_figure, local_figure
+from parity.report.groups import Group, group
+from parity.report.headline import detail, sentence
+from parity.report.panels import label
+from parity.report.table import difference_view, figure_view
+from parity.report.text import MESSAGE_LIMIT, clean, number
+from parity.report.words import meaning
+
+WIDTH = 100
+_HEADER = ("case", "dtype", "compared", "pass", "guilty", "victims", "other", "worst local / gate")
+_NUMBERS = slice(2, 7)
+_LEFT_OUT_SHOWN = 10
+
+
+def summary_lines(result: RunResult, report_path: Path | None = None) -> list[str]:
+    """Summarise a run for a terminal.
+
+    Args:
+        result: The run.
+        report_path: The page that was written, if one was.
+
+    Returns:
+        Plain lines without colour or control characters, at most 100 wide except where a path is
+        longer: the verdict, a line for every case and dtype, the first point at fault with its
+        numbers, what it means and what to do, what was not compared, and the report's path.
+    """
+    groups = group(result.rows)
+    word = "PASSED" if result.passed else "FAILED"
+    lines = [*_wrap(f"parity {word}: {sentence(result)}"), *_wrap(detail(result, groups), "  ")]
+    if groups:
+        lines += ["", *_table(groups)]
+    if (first := result.first_failure) is not None:
+        lines += ["", *_culprit(first)]
+    if result.not_compared:
+        lines += ["", *_left_out(result.not_compared)]
+    if report_path is not None:
+        lines += ["", f"report: {report_path}"]
+    return lines
+
+
+def _table(groups: Sequence[Group]) -> list[str]:
+    """Lay out a line for every group, and under it the point of its worst local figure."""
+    cells = [_HEADER, *map(_cells, groups)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADER))]
+    lines = []
+    for line in cells:
+        padded = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
+        padded[_NUMBERS] = [
+            text.rjust(width) for text, width in zip(line[_NUMBERS], widths[_NUMBERS], strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    room = WIDTH - max(map(len, lines)) - 2
+    return [lines[0], *(f"{text}{_worst_point(one, text, lines, room)}"
+                        for one, text in zip(groups, lines[1:], strict=True))]  # fmt: skip
+
+
+def _cells(one: Group) -> tuple[str, ...]:
+    """Return the cells of a group."""
+    worst = one.worst_local
+    counts = (
+        f"{one.compared}/{len(one.rows)}", one.count(Verdict.PASS), one.count(Verdict.GUILTY),
+        one.count(Verdict.VICTIM), one.other,
+    )  # fmt: skip
+    figure = "-" if worst is None else _ratio(worst[1])
+    return (clean(one.case, 24), clean(one.dtype, 8), *map(str, counts), figure)
+
+
+def _worst_point(one: Group, text: str, lines: Sequence[str], room: int) -> str:
+    """Return the point of a group's worst local figure, after a line as wide as the others."""
+    if one.worst_local is None or room < 12:
+        return ""
+    gap = " " * (max(map(len, lines)) - len(text) + 2)
+    return gap + clean(label(one.worst_local[0]), room)
+
+
+def _culprit(row: Row) -> list[str]:
+    """Describe the first failing point, its numbers, what they mean and what to do."""
+    known = meaning(row)
+    where = f"({clean(row.case, 40)}, {clean(row.dtype)}, {clean(row.stage)})"
+    lines = [*_wrap(f"{row.verdict.value} {label(row)} {where}"), *_numbers(row)]
+    lines += _wrap(clean(row.message, MESSAGE_LIMIT), "  ")
+    lines += _wrap(f"meaning: {known.means}", "  ") + _wrap(f"next: {known.next}", "  ")
+    return lines
+
+
+def _numbers(row: Row) -> list[str]:
+    """Write the figures of a row, as far as it has any."""
+    lines = []
+    for name, worst in (("local", local_figure(row)), ("end to end", end_figure(row))):
+        if (seen := figure_view(worst)) is not None and worst is not None:
+            verdict = "within the gate" if seen.ok else "over the gate"
+            lines.append(f"  {name:<11}ratio {_ratio(worst)}, {seen.where}: {verdict}")
+    if row.mismatches:
+        lines.append(f"  equality   {row.mismatches:,} elements differ")
+    if (largest := difference_view(row)) is not None:
+        lines.append(
+            f"  largest    {largest.size} at {largest.where}: "
+            f"reference {largest.reference}, candidate {largest.candidate}"
+        )
+    return lines
+
+
+def _ratio(worst: Worst) -> str:
+    """Write a ratio against its gate."""
+    return f"{number(worst.figure.ratio)} / {number(worst.figure.gate)}"
+
+
+def _left_out(items: Sequence[str]) -> list[str]:
+    """List what was not compared, and how many more there are."""
+    lines = [f"not compared ({len(items):,}):"]
+    for item in items[:_LEFT_OUT_SHOWN]:
+        lines += _wrap(f"- {clean(item, 300)}", "  ")
+    if len(items) > _LEFT_OUT_SHOWN:
+        lines.append(f"  and {len(items) - _LEFT_OUT_SHOWN:,} more, in the report")
+    return lines
+
+
+def _wrap(text: str, indent: str = "") -> list[str]:
+    """Break text into lines of at most ``WIDTH``."""
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
+    )

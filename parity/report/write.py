@@ -1,0 +1,134 @@
+"""Write a report so that its folder always holds a whole one: the old, or the new."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from parity.core.errors import ParityError
+from parity.core.rows import RunResult
+from parity.report.html import render
+from parity.report.rows_csv import to_csv
+from parity.report.rows_io import is_rows_json, to_json
+from parity.report.swap import put_in_place
+
+INDEX, ROWS_JSON, ROWS_CSV = "index.html", "rows.json", "rows.csv"
+FILES = frozenset({INDEX, ROWS_JSON, ROWS_CSV})
+_LEFTOVER_AGE = 3600.0
+"""Seconds after which the unfinished folder of a killed run is taken to be nobody's."""
+
+
+def write_report(result: RunResult, folder: Path) -> Path:
+    """Write ``index.html``, ``rows.json`` and ``rows.csv`` and put them in place at once.
+
+    Everything is written into a new folder beside ``folder`` first, and then takes its place by a
+    rename. Whoever interrupts or kills this finds the old report as it was.
+
+    Args:
+        result: The run.
+        folder: Where the report goes, ``reports/latest`` say. Its parents are made. What is there
+            must be a report, or an empty folder; anything else is never touched.
+
+    Returns:
+        Path of ``index.html``.
+
+    Raises:
+        ParityError: ``folder`` holds something that is not a report, or cannot be written.
+    """
+    target = folder.resolve()
+    check_replaceable(target)
+    with _clear_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target)
+        new, aside = _beside(target, "new"), _beside(target, "old")
+        try:
+            _fill(new, result)
+            check_replaceable(target)  # again: rendering took a while
+            put_in_place(new, target, aside)
+        finally:
+            _remove(new)
+            _remove(aside)
+    return folder / INDEX
+
+
+def check_replaceable(folder: Path) -> None:
+    """See that a new report may take the place of ``folder``. Worth calling before a long run.
+
+    Raises:
+        ParityError: It is a file, or holds something that no report wrote.
+    """
+    with _clear_errors(folder):
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise ParityError(f"{folder} is a file: name a folder for the report.")
+        names = {entry.name for entry in folder.iterdir()}
+    if not names:
+        return
+    if not is_rows_json(folder / ROWS_JSON):
+        raise ParityError(
+            f"{folder} is not a report (it has no {ROWS_JSON} of ours), so it is left alone: "
+            "name a new or an empty folder for the report."
+        )
+    if strange := sorted(names - FILES):
+        raise ParityError(
+            f"{folder} holds {strange[0]!r}, which no report wrote, so it is left alone: "
+            "move that file, or name another folder for the report."
+        )
+
+
+def _fill(folder: Path, result: RunResult) -> None:
+    """Make the folder and write the three files."""
+    texts = {ROWS_JSON: to_json(result), ROWS_CSV: to_csv(result), INDEX: render(result)}
+    folder.mkdir()
+    for name, text in texts.items():
+        with (folder / name).open("wb") as file:
+            # A name may hold half of a surrogate pair, which UTF-8 cannot.
+            file.write(text.encode("utf-8", "backslashreplace"))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _beside(target: Path, kind: str) -> Path:
+    """Return a free hidden name beside ``target``, so on the same file system."""
+    return target.with_name(f".{target.name[:80]}.{kind}-{uuid.uuid4().hex[:12]}")
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of ours, if it is there and holds nothing but a report's files."""
+    with suppress(OSError):
+        if {entry.name for entry in folder.iterdir()} <= FILES:
+            shutil.rmtree(folder)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what killed runs left beside ``target`` an hour or more ago."""
+    if not target.exists():
+        return  # the only whole report may be the one that stepped aside
+    for kind in ("new", "old"):
+        for folder in target.parent.glob(f".{_literal(target.name[:80])}.{kind}-*"):
+            with suppress(OSError):
+                if folder.is_dir() and time.time() - folder.stat().st_mtime > _LEFTOVER_AGE:
+                    _remove(folder)
+
+
+def _literal(name: str) -> str:
+    """Return a pattern that matches this name alone."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+@contextmanager
+def _clear_errors(target: Path) -> Iterator[None]:
+    """Turn the system's errors into one that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise ParityError(
+            f"the report cannot be written to {target} ({error.strerror or error}): "
+            "free some space, or name a folder that can be written."
+        ) from error
