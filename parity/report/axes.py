@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from parity.report.panels import Panel, PlotPoint
 
-WIDTH, LEFT, RIGHT = 1160, 58, 1148
-TOP, BOTTOM, HEIGHT = 38, 216, 246
-LANE = 16
+WIDTH, LEFT, RIGHT = 1160, 58, 1062
+TOP, BOTTOM, HEIGHT = 22, 214, 240
+LANE = 26
 """Height of the lanes for what a log scale cannot show: infinity above, zero below."""
 NARROWEST_BAND = 86.0
 """Wide enough for ``preprocessing``, while there are few bands."""
@@ -38,9 +38,9 @@ class Scale:
     def y(self, use: float) -> float:
         """Return the height of a figure: zero and infinity have lanes of their own."""
         if use == 0:
-            return BOTTOM - LANE / 2
+            return BOTTOM - LANE / 3
         if not math.isfinite(use):
-            return TOP + LANE / 2
+            return TOP + LANE / 3
         share = (math.log10(use) - self.low) / (self.high - self.low)
         bottom, top = BOTTOM - LANE, TOP + LANE
         return bottom - min(1.0, max(0.0, share)) * (bottom - top)

@@ -15,7 +15,6 @@ from markupsafe import Markup
 from parity.report.axes import (
     BOTTOM,
     HEIGHT,
-    LANE,
     LEFT,
     RIGHT,
     TOP,
@@ -103,15 +102,18 @@ def _ticks(panel: Panel, places: Layout) -> Iterator[Markup]:
 
 
 def _gate(panel: Panel, scale: Scale) -> Iterator[Markup]:
-    """Draw the gate and, where one gate holds for all, the line of the reference itself."""
+    """Draw the gate and, where one gate holds for all, the line of the reference itself.
+
+    Their names stand to the right of the axes, where no point can be.
+    """
     y = scale.y(1)
     yield Markup('<path class="gate" d="M{} {}H{}"/>').format(LEFT, _short(y), RIGHT)
     text = "gate" if panel.gate is None else f"gate: ratio {number(panel.gate)}"
-    yield _text(RIGHT - 4, y - 5, text, "gate-name end")
+    yield _text(RIGHT + 6, y + 4, text, "gate-name")
     if panel.gate is not None and panel.gate != 1 and 1 / panel.gate > 10.0**scale.low:
         y = scale.y(1 / panel.gate)
         yield Markup('<path class="parity" d="M{} {}H{}"/>').format(LEFT, _short(y), RIGHT)
-        yield _text(RIGHT - 4, y - 4, "ratio 1: as good as the reference", "tick end")
+        yield _text(RIGHT + 6, y + 4, "reference: 1", "tick")
 
 
 def _end_series(panel: Panel, scale: Scale, places: Layout) -> Iterator[Markup]:
@@ -170,8 +172,7 @@ def _fault_name(point: PlotPoint, x: float, y: float) -> Markup:
     """Write the name of a point beside its mark, on the side that has room."""
     text = f"{clean(point.name, 70)} {point.verdict}"
     leftwards = x + 14 + len(text) * CHARACTER * 1.1 > RIGHT
-    lower = y + 4 if y > TOP + LANE / 2 else y + 5
-    return _text(x - 13 if leftwards else x + 13, lower, text, f"name{' end' if leftwards else ''}")
+    return _text(x - 13 if leftwards else x + 13, y + 4, text, "name end" if leftwards else "name")
 
 
 def _text(x: float, y: float, text: str, classes: str) -> Markup:

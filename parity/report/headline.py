@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.core.rows import Row, RunResult, Verdict
-from parity.report.figures import at_fault, was_compared
+from parity.report.figures import at_fault, end_figure, local_figure, was_compared
 from parity.report.groups import Group
 from parity.report.panels import label
 from parity.report.table import RowView, row_view
-from parity.report.text import clean, plural
+from parity.report.text import clean, number, plural
 from parity.report.words import meaning
 
 
@@ -88,7 +88,24 @@ def detail(result: RunResult, groups: Sequence[Group]) -> str:
     )
     if result.not_compared:
         text += f"; {len(result.not_compared):,} not compared"
-    return text + "."
+    return f"{text}.{_nearest(result)}"
+
+
+def _nearest(result: RunResult) -> str:
+    """Say, where everything passes, which figure is nearest to its gate."""
+    found = [
+        (worst, row, side)
+        for row in result.rows
+        for side, worst in (("local", local_figure(row)), ("end to end", end_figure(row)))
+        if worst is not None
+    ]
+    if result.first_failure is not None or not found:
+        return ""
+    worst, row, side = max(found, key=lambda item: item[0].use)
+    return (
+        f" Nearest to its gate: {label(row)}, {side}, in {clean(row.case)}, {clean(row.dtype)}, "
+        f"with a ratio of {number(worst.figure.ratio)} against {number(worst.figure.gate)}."
+    )
 
 
 def _title(result: RunResult, first: Row | None) -> str:

@@ -16,7 +16,7 @@ from parity.report.text import MESSAGE_LIMIT, clean, number
 from parity.report.words import meaning
 
 WIDTH = 100
-_HEADER = ("case", "dtype", "compared", "pass", "guilty", "victims", "other", "worst local / gate")
+_HEADER = ("case", "dtype", "compared", "pass", "guilty", "victims", "other", "worst local")
 _NUMBERS = slice(2, 7)
 _LEFT_OUT_SHOWN = 10
 
@@ -79,7 +79,9 @@ def _worst_point(one: Group, text: str, lines: Sequence[str], room: int) -> str:
     if one.worst_local is None or room < 12:
         return ""
     gap = " " * (max(map(len, lines)) - len(text) + 2)
-    return gap + clean(label(one.worst_local[0]), room)
+    name = clean(label(one.worst_local[0]))
+    # The end of a name tells modules apart, its beginning is the same for many.
+    return gap + (name if len(name) <= room else f"...{name[3 - room :]}")
 
 
 def _culprit(row: Row) -> list[str]:

@@ -7,7 +7,7 @@ import math
 
 from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
 
-GATES = {"float32": 8.0, "float16": 6.0, "bfloat16": 6.0}
+GATES = {"fp32": 8.0, "fp16": 6.0, "bf16": 6.0}
 CASES = (
     "single-image", "two-images", "left-padded-batch", "odd-video", "text-only", "photograph",
     "long-text", "decoding",
@@ -68,13 +68,13 @@ def comparison(ratio: float, gate: float = 8.0, update: bool = False) -> Compari
 def row(order: int, point: str, verdict: Verdict = Verdict.PASS, **changes: object) -> Row:
     """A row with figures that fit its verdict; ``changes`` replaces fields."""
     kind = changes.get("kind", Kind.FLOAT)
-    dtype = str(changes.get("dtype", "float32"))
+    dtype = str(changes.get("dtype", "fp32"))
     gate = GATES.get(dtype, 8.0)
     wave = 1.1 + 0.5 * math.sin(order * 1.7) + 0.004 * order
     local = {Verdict.GUILTY: 5210.0 + wave}.get(verdict, wave)
     ends = {Verdict.GUILTY: 1480.0, Verdict.VICTIM: 390.0 + 9 * wave, Verdict.DRIFT: 1.9 * gate}
     base = Row(
-        case="single-image", dtype="float32", order=order, point=point, stage="vision",
+        case="single-image", dtype="fp32", order=order, point=point, stage="vision",
         kind=Kind.FLOAT, firing=0, verdict=verdict, message=_message(verdict),
         cause=GUILTY_POINT if verdict is Verdict.VICTIM else None, shape=(1, 256, 320),
         candidate_shape=(1, 256, 320), reference_dtype=dtype, candidate_dtype=dtype,
@@ -151,13 +151,16 @@ def failing() -> RunResult:
         for dtype in GATES:
             broken = case in ("two-images", "photograph", "odd-video")
             rows += case_rows(
-                case, dtype, GUILTY_POINT if broken else None, (case, dtype) == ("long-text", "float16")
+                case,
+                dtype,
+                GUILTY_POINT if broken else None,
+                (case, dtype) == ("long-text", "fp16"),
             )
     rows[-1] = dataclasses.replace(
         rows[-1], verdict=Verdict.MISSING, local=None, end_to_end=None, candidate_shape=None,
         message="Declared to fire 5 times and fired 4 times.",
     )  # fmt: skip
-    return RunResult(rows, dict(PROVENANCE), ["odd-video in bfloat16, decoding: no cache on device"])
+    return RunResult(rows, dict(PROVENANCE), ["odd-video in bf16, decoding: no cache on device"])
 
 
 def odd_numbers() -> RunResult:
@@ -186,7 +189,9 @@ def big(count: int = 3000) -> RunResult:
             verdict = Verdict.GUILTY if point == "visual.blocks.6.attn" else Verdict.PASS
             if case % 2 and kind is Kind.FLOAT and order > 40:
                 verdict = Verdict.VICTIM
-            rows.append(row(order, point, verdict if case % 2 else Verdict.PASS, case=name,
-                            dtype=f"{dtype}{case // 24 or ''}", stage=stage, kind=kind))  # fmt: skip
+            rows.append(
+                row(order, point, verdict if case % 2 else Verdict.PASS, case=name, stage=stage,
+                    dtype=f"{dtype}{case // 24 or ''}", kind=kind)
+            )  # fmt: skip
         case += 1
     return RunResult(rows[:count], dict(PROVENANCE))

@@ -26,6 +26,7 @@
     cell: (name) => row.cells[column[name]].textContent,
   }]));
   let visible = rows;
+  const count = (list) => list.length.toLocaleString("en");
 
   // Filters: a row is shown if it holds every word and has every chosen value.
   function filter() {
@@ -41,7 +42,7 @@
       if (!row.hidden) visible.push(row);
     }
     byId("shown").textContent = visible.length === rows.length
-      ? `${rows.length} shown` : `${visible.length} of ${rows.length} shown`;
+      ? `${count(rows)} shown` : `${count(visible)} of ${count(rows)} shown`;
     byId("nothing").hidden = visible.length > 0;
   }
 
@@ -130,6 +131,7 @@
     const ids = plot.dataset.rows.split(" ");
     const xs = plot.dataset.x.split(" ").map(Number);
     const readout = plot.closest("figure").querySelector(".readout");
+    const band = plot.querySelector("rect");
     const cursor = plot.querySelector(".axis").cloneNode();
     cursor.setAttribute("class", "cursor");
     const nearest = (event) => {
@@ -148,7 +150,7 @@
         .map((node) => node.textContent).filter(Boolean).join(", ");
       readout.textContent = `${row.querySelector("td a").textContent}: ${row.cells[0].textContent}; `
         + `local ${cell(5)}; end to end ${cell(6)}`;
-      cursor.setAttribute("d", `M${xs[at]} 38V216`);
+      cursor.setAttribute("d", `M${xs[at]} ${band.getAttribute("y")}v${band.getAttribute("height")}`);
       plot.insertBefore(cursor, plot.querySelector(".gate"));
     });
     plot.addEventListener("pointerleave", () => { readout.textContent = ""; cursor.remove(); });

@@ -1,0 +1,85 @@
+"""The summary in the terminal: what failed, by how much, what to do, in lines of 100."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from parity.core.rows import RunResult, Verdict
+from parity.report.terminal import summary_lines
+from parity.tests.report_runs import (
+    GUILTY_POINT,
+    big,
+    failing,
+    odd_numbers,
+    passing,
+    row,
+)  # fmt: skip
+
+PAGE = Path("reports/latest/index.html")
+
+
+def test_a_failing_run():
+    lines = summary_lines(failing(), PAGE)
+    assert lines[0] == f"parity FAILED: First guilty: {GUILTY_POINT} in two-images, fp32."
+    (case,) = [line for line in lines if line.startswith("two-images") and "fp32" in line]
+    assert case.split() == ["two-images", "fp32", "73/73", "14", "1", "58", "0",
+                            "5,211", "/", "8", GUILTY_POINT]  # fmt: skip
+    text = "\n".join(lines)
+    assert f"GUILTY {GUILTY_POINT} (two-images, fp32, vision)" in text
+    assert "local      ratio 5,211 / 8, worst token 17: over the gate" in text
+    assert "end to end ratio 1,480 / 8, worst token 17: over the gate" in text
+    assert "reference 0.731254, candidate 0.732869" in text
+    assert "meaning: " in text
+    assert "next: " in text
+    assert "not compared (1):" in text
+    assert lines[-1] == f"report: {PAGE}"
+
+
+def test_a_passing_run_is_short():
+    lines = summary_lines(passing(), PAGE)
+    assert lines[0].startswith("parity PASSED")
+    assert not any("next:" in line for line in lines)
+    assert sum("73/73" in line for line in lines) == 24
+
+
+def test_an_empty_run_fails():
+    lines = summary_lines(RunResult([]), None)
+    assert lines[0] == "parity FAILED: Nothing was compared, so nothing is known."
+    assert not any(line.startswith("report:") for line in lines)
+
+
+@pytest.mark.parametrize("make", [passing, failing, odd_numbers, big, lambda: RunResult([])])
+def test_lines_are_plain_and_at_most_a_hundred_wide(make):
+    for line in summary_lines(make(), PAGE):
+        assert len(line) <= 100, line
+        assert line == line.rstrip()
+        assert line.isascii()
+
+
+def test_hostile_names_move_no_cursor_and_keep_the_width():
+    evil = "\x1b[2Jx\r\n\u202e" + "y" * 10_000
+    rows = [row(0, evil, Verdict.GUILTY, case=evil, dtype=evil, message=evil, stage=evil)]
+    lines = summary_lines(RunResult(rows, {}, [evil]), PAGE)
+    assert all(len(line) <= 100 for line in lines)
+    assert all(letter.isprintable() for line in lines for letter in line)
+
+
+def test_a_discrete_mismatch_says_how_many_differ():
+    assert "  equality   3 elements differ" in summary_lines(odd_numbers(), None)
+
+
+def test_a_long_list_of_what_was_left_out_is_cut_and_says_so():
+    lines = summary_lines(RunResult([], {}, [f"case {n}" for n in range(14)]), None)
+    assert "not compared (14):" in lines
+    assert "  and 4 more, in the report" in lines
+
+
+def test_a_missing_point_is_described_without_figures():
+    gone = dataclasses.replace(
+        row(0, "lm_head", Verdict.MISSING), local=None, end_to_end=None, message="Fired 0 times."
+    )
+    lines = summary_lines(RunResult([gone]), None)
+    assert lines[0] == "parity FAILED: First at fault (MISSING): lm_head in single-image, fp32."
+    assert "  Fired 0 times." in lines
+    assert any("0/1" in line for line in lines)
