@@ -28,6 +28,8 @@ IGNORED_KEYS = frozenset(
         # bookkeeping
         *("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path"),
         *("_attn_implementation_autoset", "attn_implementation", "model_type"),
+        *("chunk_size_feed_forward", "id2label", "label2id", "is_encoder_decoder", "problem_type"),
+        *("output_attentions", "output_hidden_states", "return_dict"),
         # training
         *("attention_dropout", "initializer_range"),
         # generation and tokenisation
@@ -123,8 +125,7 @@ class Section:
             self.complain(
                 key,
                 f"(= {self.values[key]!r}) is unknown and could change the model: remove it, or "
-                "list it in qwen2vl_ms.config_reader.IGNORED_KEYS if the forward pass has no use "
-                "for it",
+                "add it to IGNORED_KEYS in qwen2vl_ms/config_reader.py",
             )
 
 

@@ -6,11 +6,13 @@
 Grids are rows (t, h, w) in patches. Patches come block by block: the m x m patches that are merged
 into one token follow each other.
 
-    4 x 4 patches, m = 2:     0  1 |  4  5
-                              2  3 |  6  7
-                              -------------
-                              8  9 | 12 13
-                             10 11 | 14 15
+    4 x 4 patches, m = 2:
+
+      0  1 |  4  5
+      2  3 |  6  7
+      -----+------
+      8  9 | 12 13
+     10 11 | 14 15
 
 Integers have to equal the reference's exactly (tests/test_positions.py).
 """

@@ -1,0 +1,1 @@
+"""Tests of the port; the only place in it that imports the reference."""
