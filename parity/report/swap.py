@@ -30,12 +30,25 @@ def put_in_place(new: Path, target: Path, aside: Path) -> None:
     Raises:
         OSError: A rename failed; ``target`` is what it was.
     """
-    if not target.exists():
-        new.rename(target)
-    elif _exchange(new, target):
+    if _onto_nothing(new, target):
+        return
+    if _exchange(new, target):
         new.rename(aside)
     else:
         _two_renames(new, target, aside)
+
+
+def _onto_nothing(new: Path, target: Path) -> bool:
+    """Rename ``new`` to ``target`` if nothing is there; False if something is, or appears."""
+    if target.exists():
+        return False
+    try:
+        new.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
+            return False
+        raise
+    return True
 
 
 def _two_renames(new: Path, target: Path, aside: Path) -> None:

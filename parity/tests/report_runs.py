@@ -195,3 +195,17 @@ def big(count: int = 3000) -> RunResult:
             )  # fmt: skip
         case += 1
     return RunResult(rows[:count], dict(PROVENANCE))
+
+
+EVIL_CASE = "</script><img src=x onerror=alert(1)>"
+
+
+def hostile() -> RunResult:
+    """Names that would run a script, were they not escaped, beside plain ones."""
+    rows = case_rows("plain", "fp32", GUILTY_POINT)
+    for order in range(8):
+        rows.append(
+            row(order, f'"><script>throw {order}</script>', Verdict.GUILTY, case=EVIL_CASE,
+                message="<svg onload='alert(1)'>", stage="' onclick='alert(1)")
+        )  # fmt: skip
+    return RunResult(rows, {EVIL_CASE: EVIL_CASE}, [EVIL_CASE])
