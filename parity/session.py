@@ -118,6 +118,7 @@ class Session:
             bundle=bundle,
             free=free,
             forced=forced,
+            level=self.settings.level,
             padding=_padding(bundle),
         )
         return judge(self.schedule(case, stages), evidence)

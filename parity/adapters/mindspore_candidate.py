@@ -17,7 +17,8 @@ from parity.core.errors import ParityError
 from parity.core.numerics import Precision
 from parity.core.points import Point
 from parity.core.store import Bundle, ReferenceFiring
-from parity.core.trace import Array, Trace
+from parity.core.rows import Kind
+from parity.core.trace import Array, Tap, Trace
 from parity.subjects import qwen2vl
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "pixel_values",
@@ -35,11 +36,10 @@ class MindSporeCandidate:
             Qwen2VLError: the checkpoint cannot be loaded.
         """
         set_device(device)
-        from qwen2vl_ms import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+        from qwen2vl_ms import Qwen2VLForConditionalGeneration
 
         self.checkpoint = checkpoint
         self.device = device
-        self._processor_class = Qwen2VLProcessor
         dtype = getattr(ms, precision.torch)
         self.model = Qwen2VLForConditionalGeneration.from_pretrained(
             checkpoint, mindspore_dtype=dtype
@@ -53,7 +53,9 @@ class MindSporeCandidate:
     def preprocess(self, case: Case) -> dict[str, Array]:
         """The port's own processor on ``case``."""
         budget = {} if case.max_pixels is None else {"max_pixels": case.max_pixels}
-        processor = self._processor_class.from_pretrained(self.checkpoint, **budget)
+        from qwen2vl_ms import Qwen2VLProcessor
+
+        processor = Qwen2VLProcessor.from_pretrained(self.checkpoint, **budget)
         texts = [
             processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
             for conversation in case.messages
@@ -128,7 +130,12 @@ class MindSporeCandidate:
         trace: Trace,
     ) -> None:
         """The prompt, then one forward for each of the reference's tokens."""
-        output = self.model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
+        from qwen2vl_ms.cache import KVCache
+
+        # As the reference: a forward pass alone keeps no cache.
+        cache = KVCache(self.model.config.text_config.num_hidden_layers) if any(tokens) else None
+        prompt = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
+        output = self.model(**prompt, cache=cache)
         if any(point.name == "rope_deltas" for point in points):
             value = as_array(output.rope_deltas)
             trace.record("rope_deltas", value.astype(np.int64), "int64")
@@ -173,7 +180,7 @@ class Recording:
             members = output if isinstance(output, tuple | list) else (output,)
             indices = [self.trace.fired(point.name) for point in results]
             for point in results:
-                self._record(point, members[_member(point)])
+                self._record(point, members[point.member])
             return self.hand_on(results, indices, output)
 
         return hook
@@ -212,19 +219,30 @@ class Forcing(Recording):
         if point is None or firing is None:
             return args, kwargs
         args, kwargs = list(args), dict(kwargs)
-        for wanted in point.forced:
+        for order, wanted in enumerate(point.forced):
             holder, key = locate(cell, args, kwargs, wanted)
+            if order == 0 and point.kind is Kind.FLOAT:
+                self._arrived(point, firing, index, holder[key])
             holder[key] = self._replacement(firing, wanted, holder[key])
         return tuple(args), kwargs
+
+    def _arrived(self, point: Point, firing: ReferenceFiring, index: int, value: Any) -> None:
+        """Record what reached a module, unless it is the very tensor that was handed on."""
+        name = firing.inputs[point.forced[0]]
+        if value is self._tensors.get((name, str(value.dtype))):
+            return
+        if not np.issubdtype(self.bundle.tensor(name).dtype, np.floating):
+            return  # token ids are a point of their own
+        self.trace.arrivals[(point.name, index)] = Tap(as_array(value), dtype_name(value))
 
     def hand_on(self, points: Sequence[Point], indices: Sequence[int], output: Any) -> Any:
         """The reference's output in place of the module's own."""
         replaced = list(output) if isinstance(output, tuple | list) else [output]
         for point, index in zip(points, indices, strict=True):
             firing = self.bundle.get(point.name, index)
-            own = replaced[_member(point)]
+            own = replaced[point.member]
             if firing is not None and isinstance(own, Tensor):
-                replaced[_member(point)] = self._tensor(firing.value, own)
+                replaced[point.member] = self._tensor(firing.value, own)
         return tuple(replaced) if isinstance(output, tuple | list) else replaced[0]
 
     def _replacement(self, firing: ReferenceFiring, wanted: str, own: Any) -> Any:
@@ -322,7 +340,3 @@ def set_device(device: str) -> None:
             ms.runtime.launch_blocking()
     except (RuntimeError, ValueError, TypeError) as error:
         raise ParityError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
-
-
-def _member(point: Point) -> int:
-    return int(point.port.partition(".")[2] or 0)

@@ -1,7 +1,8 @@
 """The reference: Hugging Face's Qwen2-VL in PyTorch, captured once into a bundle.
 
-Three executions: R in the case's dtype, recording every point's inputs and output; L, every
-module again in float64 on the inputs it had in R; O, the whole model in float64.
+Executions: R in the case's dtype, recording every point's inputs and output; O, the whole model
+in float64; L, in float64 with every module on the inputs it had in R, handing on R's output. L
+is made twice, for judging whole blocks and for judging the modules inside them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -49,16 +50,18 @@ def capture(
             array = inputs[name]
             into.points[point.name] = [ReferenceFiring(into.add(array), str(array.dtype))]
     with torch.no_grad():
-        recorder = Recorder(points, into, truth)
-        with recorder.attached(model):
+        recorder = Recorder(points, into)
+        with hooked(model, recorder):
             sequences, deltas = run_reference(model, inputs, case.decode_steps)
         recorder.record_deltas(deltas)
         prompt = inputs["input_ids"].shape[1]
         into.tokens = sequences[:, prompt : prompt + case.decode_steps].tolist()
-        follower = EndToEnd(points, into)
-        with follower.attached(truth), Widen():
-            run_truth(truth, inputs, into.tokens, recorder.position_ids)
-        follower.finish()
+        blocks = [point for point in points if point.level == "block"]
+        for follower in (EndToEnd(points, into), Local(points, into, "local"),
+                         Local(blocks, into, "local_block")):  # fmt: skip
+            with hooked(truth, follower), Widen():
+                run_truth(truth, inputs, into.tokens, recorder.position_ids)
+            follower.finish()
 
 
 def load(checkpoint: Path, precision: Precision) -> Any:
@@ -138,23 +141,40 @@ def provenance() -> dict[str, object]:
 
 
 @contextmanager
-def hooked(
-    model: torch.nn.Module,
-    before: Mapping[str, Callable[..., None]],
-    after: Mapping[str, Callable[..., None]],
-) -> Iterator[None]:
-    """Attach hooks by module name, and take them off again whatever happens."""
+def hooked(model: torch.nn.Module, visitor: Visitor) -> Iterator[None]:
+    """Let ``visitor`` see, and replace, what goes in and out; take the hooks off whatever happens."""
     handles = []
     try:
-        for name, hook in before.items():
+        for name in visitor.groups:
             module = find(model, name)
-            handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
-        for name, hook in after.items():
-            handles.append(find(model, name).register_forward_hook(hook, with_kwargs=True))
+            enter, leave = _enter(visitor, name), _leave(visitor, name)
+            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(leave))
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _enter(visitor: Visitor, name: str) -> Callable[..., Any]:
+    def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
+        named = bound(module, args, kwargs)
+        seen = visitor.before(name, named)
+        return None if seen is named else ((), seen)
+
+    return hook
+
+
+def _leave(visitor: Visitor, name: str) -> Callable[..., Any]:
+    def hook(module: torch.nn.Module, args: Any, output: Any) -> Any:
+        several = isinstance(output, tuple | list)
+        results = list(output) if several else [output]
+        seen = visitor.after(name, results)
+        if seen is results:
+            return None
+        return tuple(seen) if several else seen[0]
+
+    return hook
 
 
 def find(model: torch.nn.Module, name: str) -> torch.nn.Module:
@@ -178,9 +198,9 @@ def bound(module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any
     return named
 
 
-def outputs_of(value: Any) -> tuple[Any, ...]:
-    """A module's results as a tuple."""
-    return tuple(value) if isinstance(value, tuple | list) else (value,)
+def argument_name(wanted: str, named: Mapping[str, Any]) -> str:
+    """The name under which a call has the argument ``wanted``."""
+    return next(iter(named)) if wanted == qwen2vl.FIRST else wanted
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:
@@ -200,87 +220,63 @@ def by_module(points: Sequence[Point]) -> dict[str, list[Point]]:
     return groups
 
 
-class Recorder:
-    """Records R, and L beside it: each module again in float64 on the inputs it just had."""
+class Visitor(Protocol):
+    """Sees what goes into and comes out of the modules in ``groups``."""
 
-    def __init__(self, points: Sequence[Point], into: BundleWriter, truth: torch.nn.Module) -> None:
+    groups: dict[str, list[Point]]
+
+    def before(self, name: str, named: dict[str, Any]) -> dict[str, Any]:
+        """Return ``named``, or the arguments to use instead."""
+
+    def after(self, name: str, results: list[Any]) -> list[Any]:
+        """Return ``results``, or the results to hand on instead."""
+
+
+class Recorder:
+    """Records R: inputs and output of every point, as the reference computes them."""
+
+    def __init__(self, points: Sequence[Point], into: BundleWriter) -> None:
         self.groups = by_module(points)
         self.into = into
-        self.truth = truth
         self.position_ids: list[Any] = []
-        self._calls: dict[str, tuple[dict[str, Any], Any]] = {}
+        self._calls: dict[str, dict[str, Any]] = {}
         self._arrays: dict[int, tuple[torch.Tensor, Array]] = {}
 
-    def attached(self, model: torch.nn.Module) -> Any:
-        """A context in which ``model``'s modules are recorded."""
-        before = {name: self._before(name) for name in self.groups}
-        after = {
-            name: self._after(name)
-            for name, points in self.groups.items()
-            if any(not point.is_input for point in points)
-        }
-        return hooked(model, before, after)
+    def before(self, name: str, named: dict[str, Any]) -> dict[str, Any]:
+        """Record input points, and keep the arguments for what follows."""
+        self._calls[name] = named
+        for point in self.groups[name]:
+            if point.is_input:
+                value = named[point.argument]
+                array = qwen2vl.canonical(point, self._array(value))
+                self._record(point, array, _dtype(value), {})
+                if point.name == "language_model.position_ids":
+                    self.position_ids.append(value)
+        return named
 
-    def _before(self, name: str) -> Callable[..., None]:
-        def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-            named = bound(module, args, kwargs)
-            self._calls[name] = (named, _cached(module, named))
-            for point in self.groups[name]:
-                if point.is_input:
-                    value = self._array(named[point.argument])
-                    self._record(point, qwen2vl.canonical(point, value), value.dtype.name)
-                    if point.name == "language_model.position_ids":
-                        self.position_ids.append(named[point.argument])
+    def after(self, name: str, results: list[Any]) -> list[Any]:
+        """Record output points."""
+        named = self._calls.pop(name)
+        for point in self.groups[name]:
+            if not point.is_input:
+                result = results[point.member]
+                self._record(point, self._array(result), _dtype(result), self._inputs(point, named))
+        return results
 
-        return hook
-
-    def _after(self, name: str) -> Callable[..., None]:
-        def hook(module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            named, cached = self._calls.pop(name)
-            points = [point for point in self.groups[name] if not point.is_input]
-            local = (None,) * 2
-            if any(point.kind is Kind.FLOAT for point in points):
-                local = outputs_of(self._again(name, named, cached))
-            results = outputs_of(output)
-            for point in points:
-                index = int(point.port.partition(".")[2] or 0)
-                value = self._array(results[index])
-                truth = local[index] if point.kind is Kind.FLOAT else None
-                self._record(point, value, _dtype(results[index]), truth, named)
-
-        return hook
-
-    def _again(self, name: str, named: dict[str, Any], cached: Any) -> Any:
-        """The module in float64 on the same inputs, with a cache as it was before the call."""
-        arguments = widen_value({k: v for k, v in named.items() if k != "past_key_values"})
-        if cached is not None:
-            arguments["past_key_values"] = _restored(cached)
-        with Widen():
-            return find(self.truth, name)(**arguments)
-
-    def _record(
-        self,
-        point: Point,
-        value: Array,
-        dtype: str,
-        truth: torch.Tensor | None = None,
-        named: Mapping[str, Any] | None = None,
-    ) -> None:
-        local = None if truth is None else self.into.add_residual(to_numpy(truth), value)
-        inputs = {} if named is None else self._inputs(point, named)
-        firing = ReferenceFiring(self.into.add(value), dtype, local=local, inputs=inputs)
+    def _record(self, point: Point, value: Array, dtype: str, inputs: dict[str, str]) -> None:
+        firing = ReferenceFiring(self.into.add(value), dtype, inputs=inputs)
         self.into.points.setdefault(point.name, []).append(firing)
 
     def _inputs(self, point: Point, named: Mapping[str, Any]) -> dict[str, str]:
         """The arguments the forced run needs; members of a tuple get a number each."""
         stored: dict[str, str] = {}
-        for argument in point.forced:
-            value = next(iter(named.values())) if argument == qwen2vl.FIRST else named[argument]
+        for wanted in point.forced:
+            value = named[argument_name(wanted, named)]
             if isinstance(value, tuple):
                 for index, item in enumerate(value):
-                    stored[f"{argument}.{index}"] = self.into.add(self._array(item))
+                    stored[f"{wanted}.{index}"] = self.into.add(self._array(item))
             elif value is not None:
-                stored[argument] = self.into.add(self._array(value))
+                stored[wanted] = self.into.add(self._array(value))
         return stored
 
     def record_deltas(self, deltas: torch.Tensor) -> None:
@@ -298,43 +294,35 @@ class Recorder:
 class EndToEnd:
     """Records O: what every point is when the whole model runs in float64."""
 
+    field = "end_to_end"
+
     def __init__(self, points: Sequence[Point], into: BundleWriter) -> None:
         self.groups = by_module([p for p in points if p.kind in (Kind.FLOAT, Kind.TABLE)])
         self.into = into
         self.fired: dict[str, int] = {}
 
-    def attached(self, model: torch.nn.Module) -> Any:
-        """A context in which ``model``'s modules are compared with what R recorded."""
-        before, after = {}, {}
-        for name, points in self.groups.items():
-            if inputs := [point for point in points if point.is_input]:
-                before[name] = self._before(inputs)
-            if results := [point for point in points if not point.is_input]:
-                after[name] = self._after(results)
-        return hooked(model, before, after)
-
-    def _before(self, points: list[Point]) -> Callable[..., None]:
-        def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-            named = bound(module, args, kwargs)
-            for point in points:
+    def before(self, name: str, named: dict[str, Any]) -> dict[str, Any]:
+        """Record input points."""
+        for point in self.groups[name]:
+            if point.is_input:
                 self._record(point, named[point.argument])
+        return named
 
-        return hook
+    def after(self, name: str, results: list[Any]) -> list[Any]:
+        """Record output points."""
+        for point in self.groups[name]:
+            if not point.is_input:
+                self._record(point, results[point.member])
+        return results
 
-    def _after(self, points: list[Point]) -> Callable[..., None]:
-        def hook(module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            for point in points:
-                index = int(point.port.partition(".")[2] or 0)
-                self._record(point, outputs_of(output)[index])
-
-        return hook
-
-    def _record(self, point: Point, truth: torch.Tensor) -> None:
+    def _record(self, point: Point, truth: torch.Tensor) -> ReferenceFiring:
         index = self.fired.get(point.name, 0)
         self.fired[point.name] = index + 1
         firing = self.into.points[point.name][index]
         if point.kind is Kind.FLOAT:
-            firing.end_to_end = self.into.add_residual(to_numpy(truth), self.into.value(firing))
+            residual = self.into.add_residual(to_numpy(truth), self.into.value(firing))
+            setattr(firing, self.field, residual)
+        return firing
 
     def finish(self) -> None:
         """Check that the truth run met every point as often as the reference did.
@@ -349,33 +337,59 @@ class EndToEnd:
                 if recorded != fired:
                     raise ParityError(
                         f"{point.name} occurred {recorded} times in the reference and {fired} "
-                        "times in its float64 truth; this is a fault of the harness"
+                        f"times in its float64 truth ({self.field}); this is a fault of the harness"
                     )
+
+
+class Local(EndToEnd):
+    """Records L: every module in float64 on the inputs it had in R, handing on R's output.
+
+    What reaches a module before its input is replaced is recorded too: it is the work of the
+    code between the modules, done on clean values.
+    """
+
+    def __init__(self, points: Sequence[Point], into: BundleWriter, field: str) -> None:
+        super().__init__(points, into)
+        self.field = field
+        self._calls: dict[str, int] = {}
+
+    def before(self, name: str, named: dict[str, Any]) -> dict[str, Any]:
+        """Record what arrives, then replace it."""
+        super().before(name, named)
+        index = self._calls.get(name, 0)
+        self._calls[name] = index + 1
+        replaced = dict(named)
+        for point in self.groups[name]:
+            if point.kind is Kind.FLOAT and point.forced:
+                self._replace(self.into.points[point.name][index], point, replaced)
+        return replaced
+
+    def _replace(self, firing: ReferenceFiring, point: Point, named: dict[str, Any]) -> None:
+        for order, wanted in enumerate(point.forced):
+            key = argument_name(wanted, named)
+            own = named[key]
+            if isinstance(own, tuple):
+                named[key] = tuple(
+                    self._tensor(firing.inputs[f"{wanted}.{i}"]) for i in range(len(own))
+                )
+            elif own is not None and own.is_floating_point():
+                if order == 0 and self.field == "local":
+                    value = self.into.tensor(firing.inputs[wanted])
+                    firing.arrival = self.into.add_residual(to_numpy(own), value)
+                named[key] = self._tensor(firing.inputs[wanted])
+
+    def after(self, name: str, results: list[Any]) -> list[Any]:
+        """Record output points, then hand on the reference's."""
+        handed = list(results)
+        for point in self.groups[name]:
+            if not point.is_input:
+                firing = self._record(point, results[point.member])
+                handed[point.member] = self._tensor(firing.value)
+        return handed
+
+    def _tensor(self, name: str) -> torch.Tensor:
+        return torch.from_numpy(self.into.tensor(name)).double()
 
 
 def _dtype(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def _cached(module: torch.nn.Module, named: Mapping[str, Any]) -> Any:
-    """Keys and values a layer's cache holds before the call: (layer index, k, v), or ``None``."""
-    cache = named.get("past_key_values")
-    if cache is None:
-        return None
-    attention = getattr(module, "self_attn", module)
-    index = getattr(attention, "layer_idx", None)
-    if index is None:
-        return None
-    layer = cache.layers[index] if index < len(cache.layers) else None
-    if layer is None or not layer.is_initialized or layer.keys.numel() == 0:
-        return (index, None, None)
-    return (index, layer.keys, layer.values)
-
-
-def _restored(cached: Any) -> DynamicCache:
-    """A fresh float64 cache with that content."""
-    index, keys, values = cached
-    cache = DynamicCache()
-    if keys is not None:
-        cache.update(keys.double(), values.double(), index)
-    return cache

@@ -39,6 +39,11 @@ class Point:
     """For points that have no clean inputs of their own: a failure of one of these explains it."""
 
     @property
+    def member(self) -> int:
+        """Which element of its module's results it is."""
+        return int(self.port.partition(".")[2] or 0)
+
+    @property
     def is_input(self) -> bool:
         """Whether the point is an argument of its module rather than a result."""
         return self.port.startswith("input.")

@@ -53,9 +53,14 @@ class ReferenceFiring:
     dtype: str
     """Dtype in which the reference computed it."""
     local: str | None = None
-    """Local truth minus value; ``None`` where the two are equal."""
+    """Truth minus value, where every module had the reference's inputs and handed on the
+    reference's output; ``None`` where the two are equal, here and below."""
+    local_block: str | None = None
+    """The same where only whole blocks did: what is inside a block ran in float64."""
+    arrival: str | None = None
+    """Truth minus value of the first input, as it arrived before it was replaced."""
     end_to_end: str | None = None
-    """End-to-end truth minus value; ``None`` where the two are equal."""
+    """Truth minus value, where nothing was replaced."""
     inputs: dict[str, str] = field(default_factory=dict)
     """The arguments that a forced run replaces."""
 
@@ -89,6 +94,10 @@ class BundleWriter:
     def value(self, firing: ReferenceFiring) -> Array:
         """The tensor a firing recorded."""
         return self._tensors[firing.value]
+
+    def tensor(self, name: str) -> Array:
+        """The tensor stored under ``name``."""
+        return self._tensors[name]
 
     def write(self, folder: Path) -> None:
         """Write the bundle to ``folder``, replacing what is there, all or nothing.

@@ -23,6 +23,9 @@ class Trace:
     """Recorded values, in the order in which they occurred."""
 
     taps: dict[str, list[Tap]] = field(default_factory=dict)
+    arrivals: dict[tuple[str, int], Tap] = field(default_factory=dict)
+    """In a forced run: what reached a point's module before it was replaced, by (point, firing).
+    What was handed on unchanged is not in it."""
     stopped: str | None = None
     """Why the execution ended early, if it did."""
 

@@ -1,38 +1,28 @@
 """From recorded values to verdicts: which point is guilty, which only suffers from it.
 
 Two executions of the candidate are judged against the reference's record. In the forced run
-every module got the reference's own inputs (and handed on the reference's own output), so what
-is wrong there is wrong inside that module. In the free run errors add up as a user sees them.
+every module got the reference's own inputs and handed on the reference's own output, so a wrong
+value there was made between clean ones: by the module itself, or, where it is what *reached* a
+module inside it, by the code that connects them. In the free run errors add up as a user sees
+them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.core.examine import Finding, describe_stop, examine
 from parity.core.numerics import Precision
 from parity.core.points import Firing, Point
-from parity.core.rows import Comparison, Kind, Row, Verdict
-from parity.core.stats import Gate, Truth, compare
+from parity.core.rows import Kind, Row, Verdict
+from parity.core.stats import Truth
 from parity.core.store import Bundle, ReferenceFiring
 from parity.core.tolerance import Gates
-from parity.core.trace import Array, Tap, Trace
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one execution shows about one firing."""
-
-    verdict: Verdict
-    message: str = ""
-    comparison: Comparison | None = None
-    mismatches: int | None = None
-
-
-OK = Finding(Verdict.PASS)
+from parity.core.trace import Array, Trace
 
 
 @dataclass(frozen=True)
@@ -45,30 +35,52 @@ class Evidence:
     bundle: Bundle
     free: Trace
     forced: Trace
+    level: str = "module"
     padding: NDArray[np.bool_] | None = None
     """True where a token of the prompt is real, ``[B, S]``; ``None`` where all are."""
 
 
+@dataclass
+class Judged:
+    """One firing on its way to a row."""
+
+    firing: Firing
+    row: Row
+    local: Finding
+    end: Finding
+    parent: Judged | None = None
+    """The smallest enclosing module that is a point itself."""
+
+    @property
+    def encloses(self) -> tuple[str, int]:
+        """What it is called when it explains others: point and firing."""
+        return (self.firing.point.name, self.firing.index)
+
+
 def judge(schedule: Sequence[Firing], evidence: Evidence) -> list[Row]:
     """One row for each firing of ``schedule``, which is in execution order."""
+    judged = [_findings(order, firing, evidence) for order, firing in enumerate(schedule)]
+    _find_parents(judged)
+    for item in judged:
+        _connect(item, evidence)
     rows: list[Row] = []
-    blamed: dict[str, Row] = {}
-    for order, firing in enumerate(schedule):
-        row = _judge_one(order, firing, evidence, blamed)
+    guilty: dict[str, Row] = {}
+    drifting: dict[str, Row] = {}
+    enclosing = {item.encloses: item for item in judged if not item.local.ok}
+    for item in judged:
+        row = _attribute(item, guilty, drifting, enclosing)
         rows.append(row)
-        if row.verdict not in (Verdict.PASS, Verdict.VICTIM):
-            blamed.setdefault(firing.point.name, row)
+        if row.verdict is Verdict.DRIFT:
+            drifting.setdefault(row.point, row)
+        elif row.verdict not in (Verdict.PASS, Verdict.VICTIM):
+            guilty.setdefault(row.point, row)
     return rows
 
 
-def _judge_one(
-    order: int, firing: Firing, evidence: Evidence, blamed: Mapping[str, Row]
-) -> Row:
-    """The row of one firing, given the rows already blamed before it."""
+def _findings(order: int, firing: Firing, evidence: Evidence) -> Judged:
+    """What the two executions show about one firing, each on its own."""
     point = firing.point
     recorded = evidence.bundle.get(point.name, firing.index)
-    free = evidence.free.get(point.name, firing.index)
-    forced = evidence.forced.get(point.name, firing.index)
     row = Row(
         case=evidence.case,
         dtype=evidence.precision.name,
@@ -81,114 +93,161 @@ def _judge_one(
         message="",
     )
     if recorded is None:
-        return replace(row, verdict=Verdict.MISSING, message="the reference did not produce it")
+        missing = Finding(Verdict.MISSING, "the reference did not produce it")
+        return Judged(firing, row, missing, missing)
     reference = evidence.bundle.tensor(recorded.value)
+    free = evidence.free.get(point.name, firing.index)
+    keep = _keep(firing, evidence)
     row = replace(
         row,
         shape=reference.shape,
         reference_dtype=recorded.dtype,
         candidate_dtype=free.dtype if free else "",
         candidate_shape=free.value.shape if free else None,
-        excluded_rows=_excluded(point, firing, evidence),
+        excluded_rows=0 if keep is None else int(np.count_nonzero(~keep)),
     )
-    local = _local(firing, evidence, recorded, reference, forced, bool(blamed))
-    end = _end_to_end(firing, evidence, recorded, reference, free)
-    row = replace(
-        row,
-        local=local.comparison,
-        end_to_end=end.comparison,
-        mismatches=local.mismatches if local.mismatches is not None else end.mismatches,
+    local = _local(firing, evidence, recorded, reference)
+    return Judged(firing, row, local, _end_to_end(firing, evidence, recorded, reference))
+
+
+def _find_parents(judged: Sequence[Judged]) -> None:
+    """Link every module's firing to that of the smallest module around it."""
+    by_name = {item.encloses: item for item in judged if _is_module(item.firing.point)}
+    for item in judged:
+        if not _is_module(item.firing.point):
+            continue
+        path, index = item.firing.point.name.rpartition(".")[0], item.firing.index
+        while path and item.parent is None:
+            item.parent = by_name.get((path, index))
+            path = path.rpartition(".")[0]
+
+
+def _is_module(point: Point) -> bool:
+    """Whether the point stands for a whole module, named as the module is."""
+    return point.module == point.name
+
+
+def _connect(item: Judged, evidence: Evidence) -> None:
+    """Judge what reached a module, and charge it to the code around that module."""
+    firing = item.firing
+    arrived = evidence.forced.arrivals.get((firing.point.name, firing.index))
+    recorded = evidence.bundle.get(firing.point.name, firing.index)
+    if arrived is None or recorded is None:
+        return
+    name = recorded.inputs[firing.point.forced[0]]
+    reference = evidence.bundle.tensor(name)
+    # At block level nothing inside a block is replaced, so what arrives at one is exact.
+    residual = recorded.arrival if evidence.level == "module" else None
+    finding = examine(
+        firing.point,
+        replace(recorded, dtype=arrived.dtype),
+        Truth(reference, _residual(evidence.bundle, residual, reference)),
+        arrived,
+        evidence.precision,
+        evidence.gates.local,
+        keep=_keep(firing, evidence),
     )
-    return _attribute(row, point, local, end, blamed)
+    blamed = item.parent or item
+    finding = replace(finding, message=f"at the input of {firing.point.name}: {finding.message}")
+    blamed.local = blamed.local.worse(finding)
 
 
 def _attribute(
-    row: Row, point: Point, local: Finding, end: Finding, blamed: Mapping[str, Row]
+    item: Judged,
+    guilty: Mapping[str, Row],
+    drifting: Mapping[str, Row],
+    enclosing: Mapping[tuple[str, int], Judged],
 ) -> Row:
-    """Decide who is at fault, given what each execution shows."""
-    no_clean_inputs = point.module is None
-    if not no_clean_inputs and local.verdict is not Verdict.PASS:
+    """Decide who is at fault, given what each execution shows and who was blamed before."""
+    point, local, end = item.firing.point, item.local, item.end
+    row = replace(
+        item.row,
+        local=local.comparison,
+        end_to_end=end.comparison,
+        mismatches=end.mismatches if local.mismatches is None else local.mismatches,
+    )
+    if not local.ok:
         return replace(row, verdict=local.verdict, message=local.message)
-    if end.verdict is Verdict.PASS:
-        return replace(row, message=end.message or local.message)
-    suspects = [blamed[name] for name in point.depends if name in blamed]
-    causes = suspects if no_clean_inputs else list(blamed.values())
-    # A drift explains the drifts after it, but not the other way round.
-    cause = next((c for c in causes if c.verdict is not Verdict.DRIFT), next(iter(causes), None))
-    if cause is not None:
-        return replace(
-            row,
-            verdict=Verdict.VICTIM,
-            cause=cause.point,
-            message=f"{'' if no_clean_inputs else 'right on clean inputs; '}"
-            f"explained by {cause.point} ({cause.verdict.value}). {end.message}",
-        )
-    if no_clean_inputs:
+    if end.ok:
+        return row
+    if point.module is None:
+        return _first_of_its_kind(row, point, end, guilty)
+    cause = _cause(item, guilty, enclosing)
+    if cause is not None or drifting:
+        explained = cause or next(iter(drifting))
+        return replace(row, verdict=Verdict.VICTIM, cause=explained,
+                       message=f"right on clean inputs; explained by {explained}. {end.message}")  # fmt: skip
+    if end.verdict is Verdict.GUILTY:
+        message = f"right on clean inputs, nothing before it is guilty, yet end to end {end.message}"
+        return replace(row, verdict=Verdict.DRIFT, message=message)
+    return replace(row, verdict=end.verdict, message=end.message)
+
+
+def _first_of_its_kind(
+    row: Row, point: Point, end: Finding, guilty: Mapping[str, Row]
+) -> Row:
+    """A value with no clean inputs of its own: explained only by what it is made from."""
+    cause = next((name for name in point.depends if name in guilty), None)
+    if cause is None:
         return replace(row, verdict=end.verdict, message=end.message)
-    drift = end.verdict is Verdict.GUILTY
-    return replace(
-        row, verdict=Verdict.DRIFT if drift else end.verdict,
-        message=("right on clean inputs and nothing before it is guilty, yet end to end: "
-                 if drift else "") + end.message,
-    )  # fmt: skip
+    return replace(row, verdict=Verdict.VICTIM, cause=cause,
+                   message=f"explained by {cause}. {end.message}")  # fmt: skip
+
+
+def _cause(
+    item: Judged, guilty: Mapping[str, Row], enclosing: Mapping[tuple[str, int], Judged]
+) -> str | None:
+    """The module around it that is at fault, or else the first point before it that is."""
+    around = item.parent
+    while around is not None:
+        if around.encloses in enclosing:
+            return around.firing.point.name
+        around = around.parent
+    return next(iter(guilty), None)
 
 
 def _local(
-    firing: Firing,
-    evidence: Evidence,
-    recorded: ReferenceFiring,
-    reference: Array,
-    tap: Tap | None,
-    already_blamed: bool,
+    firing: Firing, evidence: Evidence, recorded: ReferenceFiring, reference: Array
 ) -> Finding:
-    """What the forced run shows."""
-    point = firing.point
+    """What the forced run shows about a point's own value."""
+    point, bundle, forced = firing.point, evidence.bundle, evidence.forced
     if point.module is None:
-        return OK
-    fired = evidence.forced.fired(point.name)
-    declared = len(evidence.bundle.points[point.name])
-    if fired > declared and firing.index == declared - 1:
-        return Finding(
-            Verdict.EXTRA, f"it occurred {fired} times, the reference's {declared} times"
-        )
+        return Finding(Verdict.PASS)
+    tap = forced.get(point.name, firing.index)
+    fired, declared = forced.fired(point.name), len(bundle.points[point.name])
     if tap is None:
-        stop = evidence.forced.stopped
-        if stop and already_blamed:
-            return Finding(Verdict.PASS, f"not reached: the candidate stopped with: {stop}")
-        return Finding(Verdict.MISSING, f"the candidate stopped before it with: {stop}" if stop else
-                       f"it occurred {fired} times, the reference's {declared} times")  # fmt: skip
-    bundle = evidence.bundle
-    truth = Truth(reference, _residual(bundle, recorded.local, reference))
-    base = None
-    if point.base:
-        base = bundle.tensor(recorded.inputs[point.forced[0]])
-        truth = replace(truth, base=base)
+        return Finding(Verdict.MISSING, describe_stop(forced.stopped, fired, declared))
+    if fired > declared and firing.index == declared - 1:
+        return Finding(Verdict.EXTRA, f"it occurred {fired} times, the reference's {declared} times")
+    residual = recorded.local if evidence.level == "module" else recorded.local_block
+    truth = Truth(reference, _residual(bundle, residual, reference))
+    base = bundle.tensor(recorded.inputs[point.forced[0]]) if point.base else None
     gate = evidence.gates.table if point.kind is Kind.TABLE else evidence.gates.local
-    return _examine(firing, evidence, recorded, truth, tap, gate, base)
+    return examine(
+        point, recorded, replace(truth, base=base), tap, evidence.precision, gate,
+        candidate_base=base, keep=_keep(firing, evidence),
+    )  # fmt: skip
 
 
 def _end_to_end(
-    firing: Firing,
-    evidence: Evidence,
-    recorded: ReferenceFiring,
-    reference: Array,
-    tap: Tap | None,
+    firing: Firing, evidence: Evidence, recorded: ReferenceFiring, reference: Array
 ) -> Finding:
-    """What the free run shows."""
-    point = firing.point
+    """What the free run shows about a point's value."""
+    point, bundle, free = firing.point, evidence.bundle, evidence.free
+    tap = free.get(point.name, firing.index)
     if tap is None:
-        stop = evidence.free.stopped
-        return Finding(Verdict.MISSING, f"not reached end to end: the candidate stopped with: {stop}"
-                       if stop else "it did not occur end to end")  # fmt: skip
-    truth = Truth(reference, _residual(evidence.bundle, recorded.end_to_end, reference))
-    base = None
-    if point.base:
-        truth, base = _end_to_end_base(firing, evidence, truth)
+        fired, declared = free.fired(point.name), len(bundle.points[point.name])
+        return Finding(Verdict.MISSING, describe_stop(free.stopped, fired, declared))
+    truth = Truth(reference, _residual(bundle, recorded.end_to_end, reference))
+    truth, base = _with_base(firing, evidence, truth)
     gate = evidence.gates.table if point.kind is Kind.TABLE else evidence.gates.end_to_end
-    return _examine(firing, evidence, recorded, truth, tap, gate, base)
+    return examine(
+        point, recorded, truth, tap, evidence.precision, gate,
+        candidate_base=base, keep=_keep(firing, evidence),
+    )  # fmt: skip
 
 
-def _end_to_end_base(
+def _with_base(
     firing: Firing, evidence: Evidence, truth: Truth
 ) -> tuple[Truth, Array | None]:
     """What a residual block added its update to, in each of the three executions."""
@@ -202,98 +261,11 @@ def _end_to_end_base(
     return replace(truth, base=base, base_residual=residual), tap.value
 
 
-def _examine(
-    firing: Firing,
-    evidence: Evidence,
-    recorded: ReferenceFiring,
-    truth: Truth,
-    tap: Tap,
-    gate: Gate,
-    base: Array | None,
-) -> Finding:
-    """Compare one value: attributes first, then numbers."""
-    point, reference = firing.point, truth.reference
-    if tap.value.shape != reference.shape:
-        return Finding(
-            Verdict.SHAPE,
-            f"shape {_shape(tap.value.shape)}, the reference's is {_shape(reference.shape)}",
-        )
-    if reference.size == 0:
-        return Finding(Verdict.EMPTY, "the tensor has no elements")
-    if point.kind in (Kind.DISCRETE, Kind.EXACT):
-        return _equal(tap, reference, point, evidence.padding if firing.index == 0 else None)
-    if tap.dtype != recorded.dtype:
-        return Finding(Verdict.DTYPE, f"dtype {tap.dtype}, the reference's is {recorded.dtype}")
-    comparison = compare(
-        tap.value,
-        truth,
-        evidence.precision.noise,
-        gate,
-        candidate_base=base,
-        keep=_keep(point, firing, evidence),
-    )
-    return _verdict(comparison)
-
-
-def _verdict(comparison: Comparison) -> Finding:
-    """Put a comparison into words."""
-    message = describe(comparison)
-    if comparison.nonfinite:
-        return Finding(Verdict.NONFINITE,
-                       f"{comparison.nonfinite} elements are NaN or infinite. {message}",
-                       comparison)  # fmt: skip
-    verdict = Verdict.PASS if comparison.ok else Verdict.GUILTY
-    return Finding(verdict, message if verdict is Verdict.GUILTY else "", comparison)
-
-
-def describe(comparison: Comparison) -> str:
-    """The worst figure and the largest difference, for a person."""
-    name, worst = comparison.worst
-    where = {"row": "token", "column": "channel"}.get(name)
-    label = f"{where} {worst.index}" if where else {"whole": "the tensor"}.get(name, f"the {name}")
-    return (
-        f"relative error of {label} is {worst.error:.2g}, {worst.ratio:.3g} times the floor of "
-        f"{worst.floor:.2g} (gate {worst.gate:g}); largest difference "
-        f"{comparison.max_abs:.3g} at {_shape(comparison.max_index)}: "
-        f"reference {comparison.reference_value:.6g}, candidate {comparison.candidate_value:.6g}"
-    )
-
-
-def _equal(
-    tap: Tap, reference: Array, point: Point, padding: NDArray[np.bool_] | None
-) -> Finding:
-    """Compare for equality; where they differ, say how much and where first."""
-    different = tap.value != reference
-    if point.tokens and padding is not None and different.shape[: padding.ndim] == padding.shape:
-        different = different & padding.reshape(padding.shape + (1,) * (different.ndim - padding.ndim))
-    count = int(np.count_nonzero(different))
-    if not count:
-        return Finding(Verdict.PASS, mismatches=0)
-    first = tuple(int(i) for i in np.argwhere(different)[0])
-    return Finding(
-        Verdict.GUILTY,
-        f"{count} of {different.size} values differ ({100 * count / different.size:.3g} %); first "
-        f"at {_shape(first)}: reference {reference[first]:g}, candidate {tap.value[first]:g}",
-        mismatches=count,
-    )
-
-
 def _residual(bundle: Bundle, name: str | None, like: Array) -> Array:
     """A stored residual; zeros (one element, broadcast) where none is stored."""
     return np.broadcast_to(np.float32(0), like.shape) if name is None else bundle.tensor(name)
 
 
-def _keep(
-    point: Point, firing: Firing, evidence: Evidence
-) -> NDArray[np.bool_] | None:
+def _keep(firing: Firing, evidence: Evidence) -> NDArray[np.bool_] | None:
     """Which tokens to compare: padding is nobody's result."""
-    return evidence.padding if point.tokens and firing.index == 0 else None
-
-
-def _excluded(point: Point, firing: Firing, evidence: Evidence) -> int:
-    keep = _keep(point, firing, evidence)
-    return 0 if keep is None else int(np.count_nonzero(~keep))
-
-
-def _shape(values: Iterable[int]) -> str:
-    return "[" + ", ".join(str(v) for v in values) + "]"
+    return evidence.padding if firing.point.tokens and firing.index == 0 else None

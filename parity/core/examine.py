@@ -1,0 +1,131 @@
+"""One recorded value against its reference: attributes first, then numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.core.numerics import Precision
+from parity.core.points import Point
+from parity.core.rows import Comparison, Kind, Verdict
+from parity.core.stats import Gate, Truth, compare
+from parity.core.store import ReferenceFiring
+from parity.core.trace import Array, Tap
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one execution shows about one value."""
+
+    verdict: Verdict
+    message: str = ""
+    comparison: Comparison | None = None
+    mismatches: int | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.verdict is Verdict.PASS
+
+    def worse(self, other: Finding) -> Finding:
+        """The one that fails; of two that do alike, the one that uses more of its gate."""
+        if self.ok != other.ok:
+            return other if self.ok else self
+        if self.comparison is None or other.comparison is None:
+            return self if other.comparison is None else other
+        return max(self, other, key=lambda finding: _used(finding.comparison))
+
+
+def examine(
+    point: Point,
+    recorded: ReferenceFiring,
+    truth: Truth,
+    tap: Tap,
+    precision: Precision,
+    gate: Gate,
+    *,
+    candidate_base: Array | None = None,
+    keep: NDArray[np.bool_] | None = None,
+) -> Finding:
+    """Compare ``tap`` with what was ``recorded``.
+
+    Args:
+        point: what the value is; its kind decides between equality and ratios.
+        recorded: the reference's firing.
+        truth: the reference's value and the truth beside it.
+        tap: the candidate's value.
+        precision: the dtype of the run.
+        gate: largest passing ratios.
+        candidate_base: for a residual block, what its update is counted from.
+        keep: the tokens to compare; ``None`` for all.
+    """
+    reference = truth.reference
+    if tap.value.shape != reference.shape:
+        shapes = f"shape {brackets(tap.value.shape)}, the reference's is {brackets(reference.shape)}"
+        return Finding(Verdict.SHAPE, shapes)
+    if reference.size == 0 or (keep is not None and not keep.any()):
+        return Finding(Verdict.EMPTY, "there is nothing in it to compare")
+    if point.kind in (Kind.DISCRETE, Kind.EXACT):
+        return _equal(tap, reference)
+    if tap.dtype != recorded.dtype:
+        return Finding(Verdict.DTYPE, f"dtype {tap.dtype}, the reference's is {recorded.dtype}")
+    comparison = compare(
+        tap.value, truth, precision.noise, gate, candidate_base=candidate_base, keep=keep
+    )
+    if comparison.nonfinite:
+        count = f"{comparison.nonfinite} elements are NaN or infinite"
+        return Finding(Verdict.NONFINITE, f"{count}. {describe(comparison)}", comparison)
+    if not comparison.ok:
+        return Finding(Verdict.GUILTY, describe(comparison), comparison)
+    return Finding(Verdict.PASS, "", comparison)
+
+
+def describe(comparison: Comparison) -> str:
+    """The worst figure and the largest difference, for a person."""
+    name, worst = comparison.worst
+    kind = {"row": "token", "column": "channel"}.get(name)
+    label = f"{kind} {worst.index}" if kind else {"whole": "the tensor"}.get(name, f"the {name}")
+    return (
+        f"the relative error of {label} is {worst.error:.2g}, {worst.ratio:.3g} times the floor "
+        f"of {worst.floor:.2g} (gate {worst.gate:g}); the largest difference is "
+        f"{comparison.max_abs:.3g} at {brackets(comparison.max_index)}: "
+        f"reference {comparison.reference_value:.6g}, candidate {comparison.candidate_value:.6g}"
+    )
+
+
+def describe_stop(stopped: str | None, fired: int, declared: int) -> str:
+    """Why a value is missing."""
+    if stopped:
+        return f"not reached, the candidate stopped with {stopped}"
+    return f"it occurred {fired} times, the reference's {declared} times"
+
+
+def brackets(values: Iterable[int]) -> str:
+    """A shape or an index, as ``[2, 3]``."""
+    return "[" + ", ".join(str(value) for value in values) + "]"
+
+
+def _equal(tap: Tap, reference: Array) -> Finding:
+    """Compare for equality; where they differ, say how much and where first."""
+    different = np.asarray(tap.value != reference)
+    count = int(np.count_nonzero(different))
+    if not count:
+        return Finding(Verdict.PASS, mismatches=0)
+    first = tuple(int(i) for i in np.argwhere(different)[0])
+    values = f"reference {reference[first]:g}, candidate {tap.value[first]:g}"
+    share = f"{count} of {different.size} values differ ({100 * count / different.size:.3g} %)"
+    return Finding(
+        Verdict.GUILTY, f"{share}; first at {brackets(first)}: {values}", mismatches=count
+    )
+
+
+def _used(comparison: Comparison | None) -> float:
+    """How much of its gate a comparison's worst figure uses."""
+    if comparison is None:
+        return 0.0
+    worst = comparison.worst[1]
+    used = worst.ratio / worst.gate
+    return used if used == used else float("inf")
