@@ -25,6 +25,8 @@ class Scale:
     low: int
     """Lowest decade, as a power of ten."""
     high: int
+    clipped: bool = False
+    """Whether something lies under the lowest decade, and is drawn on it."""
 
     @classmethod
     def of(cls, points: tuple[PlotPoint, ...]) -> Scale:
@@ -33,7 +35,7 @@ class Scale:
                 if use is not None and math.isfinite(use) and use > 0]  # fmt: skip
         low = math.floor(min(logs, default=0.0))
         high = math.ceil(max(logs, default=0.0))
-        return cls(max(-3, min(low, -1)), max(high, 1))
+        return cls(max(-3, min(low, -1)), max(high, 1), low < -3)
 
     def y(self, use: float) -> float:
         """Return the height of a figure: zero and infinity have lanes of their own."""
@@ -51,7 +53,8 @@ class Scale:
         Nine lines at the most: more are noise.
         """
         step = 1 + (self.high - self.low) // 9
-        return [power for power in range(self.low, self.high + 1) if power % step == 0]
+        powers = range(self.low, self.high + 1)
+        return [p for p in powers if p % step == 0 or (self.clipped and p == self.low)]
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,8 @@ def _grid(scale: Scale) -> Iterator[Markup]:
         y = _short(scale.y(10.0**power))
         yield Markup('<path class="grid" d="M{} {}H{}"/>').format(LEFT, y, RIGHT)
         written = f"{10.0**power:g}" if -4 < power < 4 else f"1e{power}"
+        if scale.clipped and power == scale.low:
+            written = f"<= {written}"
         yield _text(LEFT - 6, float(y) + 3.5, written, "tick end")
 
 

@@ -87,7 +87,8 @@ def visit(page, folder):
         BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
         "--disable-dev-shm-usage", f"--user-data-dir={folder / 'profile'}",
-        "--virtual-time-budget=8000", "--window-size=1280,1800", "--dump-dom", (folder / "page.html").as_uri(),
+        "--virtual-time-budget=8000", "--window-size=1280,1800", "--dump-dom",
+        (folder / "page.html").as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if "<html" not in done.stdout:

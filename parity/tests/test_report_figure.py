@@ -134,3 +134,12 @@ def test_one_point_and_many_points_and_many_bands_are_drawn():
     found, svg = drawn(rows)
     assert len(found.bands) == 700
     assert len(places(svg, "local small")) == 700
+
+
+def test_what_lies_under_the_axis_is_said_to():
+    _, svg = drawn([row(0, "a", local=comparison(1e-7))])
+    assert ">&lt;= 0.001</text>" in svg
+    _, svg = drawn([row(0, "a", local=comparison(1e-7), end_to_end=comparison(1e9))])
+    assert ">&lt;= 0.001</text>" in svg
+    _, svg = drawn([row(0, "a", local=comparison(0.1))])
+    assert "&lt;=" not in svg
