@@ -107,12 +107,9 @@ class Section:
         )
 
     def choice(self, key: str, *allowed: Any) -> Any:
-        """One of the values that the port implements."""
-        return self.read(
-            key,
-            f"{' or '.join(map(repr, allowed))}",
-            lambda v: any(v is a or v == a for a in allowed),
-        )
+        """One of the values that the port implements; 1 is not true."""
+        wanted = " or ".join(map(repr, allowed))
+        return self.read(key, wanted, lambda v: any(type(v) is type(a) and v == a for a in allowed))
 
     def mapping(self, key: str) -> Mapping[str, Any]:
         """A JSON object."""

@@ -37,16 +37,16 @@ class IntegerInputs:
     rope_deltas: Ints | None
 
     @classmethod
-    def check(cls, past: int, merge_size: int, input_ids: Any, **others: Any) -> IntegerInputs:
+    def check(
+        cls, past: int, merge_size: int, vocab_size: int, input_ids: Any, **others: Any
+    ) -> IntegerInputs:
         """Take arrays or tensors of any integer dtype.
 
         Raises:
-            Qwen2VLError: An argument has another shape, or does not hold integers.
+            Qwen2VLError: An argument has another shape, or does not hold integers, or an id is
+                not in the vocabulary.
         """
-        ids = _integers("input_ids", input_ids)
-        if ids is None or ids.ndim != 2 or not ids.size:
-            shape = None if ids is None else ids.shape
-            raise Qwen2VLError(f"input_ids has shape {shape}: it has to be [batch, tokens]")
+        ids = _token_ids(input_ids, vocab_size)
         batch, length = ids.shape
         shapes = {
             "attention_mask": (batch, past + length),
@@ -113,6 +113,22 @@ def _integers(name: str, value: Any) -> Ints | None:
     if array.dtype.kind not in "iub":
         raise Qwen2VLError(f"{name} has dtype {array.dtype}: it has to hold integers")
     return array.astype(np.int64)
+
+
+def _token_ids(value: Any, vocab_size: int) -> Ints:
+    """The ids [B, S], each in the vocabulary."""
+    ids = _integers("input_ids", value)
+    if ids is None or ids.ndim != 2 or not ids.size:
+        shape = None if ids is None else ids.shape
+        raise Qwen2VLError(f"input_ids has shape {shape}: it has to be [batch, tokens]")
+    outside = np.argwhere((ids < 0) | (ids >= vocab_size))
+    if len(outside):
+        row, column = outside[0].tolist()
+        raise Qwen2VLError(
+            f"input_ids has an id of {ids[row, column]} at [{row}, {column}], the vocabulary ends "
+            f"at {vocab_size - 1}: the tokenizer and the checkpoint do not belong together"
+        )
+    return ids
 
 
 def _check_shape(name: str, array: Ints | None, shape: tuple[int, ...], past: int) -> None:

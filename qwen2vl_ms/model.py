@@ -159,6 +159,7 @@ class Qwen2VLForConditionalGeneration(nn.Cell):
         integers = IntegerInputs.check(
             past=0 if cache is None else cache.length,
             merge_size=self.config.vision_config.spatial_merge_size,
+            vocab_size=self.config.text_config.vocab_size,
             input_ids=input_ids,
             attention_mask=attention_mask,
             mm_token_type_ids=mm_token_type_ids,
@@ -208,7 +209,7 @@ def scatter_features(
 
 
 def _pixels(value: Any) -> Tensor | None:
-    """Patches as a float32 tensor, None as None."""
-    if value is None or isinstance(value, Tensor):
-        return value
-    return Tensor(np.asarray(value), ms.float32)
+    """Patches as a float32 tensor, as the reference casts them to the tower's dtype."""
+    if value is None:
+        return None
+    return value.astype(ms.float32) if isinstance(value, Tensor) else Tensor(value, ms.float32)

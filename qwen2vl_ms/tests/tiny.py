@@ -121,6 +121,20 @@ def _tables_of(narrow: Any) -> Callable[..., Any]:
     return forward
 
 
+def to_candidate(value: Any) -> Any:
+    """The reference's argument for the port: MindSpore floats, NumPy integers."""
+    if isinstance(value, torch.Tensor):
+        return ms.Tensor(value.numpy()) if value.is_floating_point() else value.numpy()
+    return tuple(map(to_candidate, value))
+
+
+def to_truth(value: Any) -> Any:
+    """The reference's argument in float64."""
+    if isinstance(value, torch.Tensor):
+        return value.double() if value.is_floating_point() else value
+    return tuple(map(to_truth, value)) if isinstance(value, tuple) else value
+
+
 def error(values: Any, truth: Any) -> float:
     """Relative error ||values - truth|| / ||truth|| over the whole tensor, in float64."""
     values, truth = (np.asarray(v, np.float64) for v in (values, truth))
