@@ -147,9 +147,9 @@ def points(
 @app.command()
 def faults() -> None:
     """List the faults that `--plant` knows."""
-    from parity.faults import FAULTS
+    from parity.faults import catalogue
 
-    for fault in FAULTS.values():
+    for fault in catalogue().values():
         typer.echo(f"{fault.name:24} at {fault.point}\n{'':24} {fault.about} ({fault.source})")
 
 

@@ -221,7 +221,7 @@ class Forcing(Recording):
         args, kwargs = list(args), dict(kwargs)
         for order, wanted in enumerate(point.forced):
             holder, key = locate(cell, args, kwargs, wanted)
-            if order == 0 and point.kind is Kind.FLOAT:
+            if order == 0 and point.kind is Kind.FLOAT and not point.is_input:
                 self._arrived(point, firing, index, holder[key])
             holder[key] = self._replacement(firing, wanted, holder[key])
         return tuple(args), kwargs

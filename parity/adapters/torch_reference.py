@@ -249,7 +249,7 @@ class Recorder:
             if point.is_input:
                 value = named[point.argument]
                 array = qwen2vl.canonical(point, self._array(value))
-                self._record(point, array, _dtype(value), {})
+                self._record(point, array, _dtype(value), self._inputs(point, named))
                 if point.name == "language_model.position_ids":
                     self.position_ids.append(value)
         return named
@@ -373,7 +373,7 @@ class Local(EndToEnd):
                     self._tensor(firing.inputs[f"{wanted}.{i}"]) for i in range(len(own))
                 )
             elif own is not None and own.is_floating_point():
-                if order == 0 and self.field == "local":
+                if order == 0 and self.field == "local" and not point.is_input:
                     value = self.into.tensor(firing.inputs[wanted])
                     firing.arrival = self.into.add_residual(to_numpy(own), value)
                 named[key] = self._tensor(firing.inputs[wanted])

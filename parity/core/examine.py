@@ -24,6 +24,8 @@ class Finding:
     message: str = ""
     comparison: Comparison | None = None
     mismatches: int | None = None
+    stopped: bool = False
+    """Nothing to see, because the execution ended before."""
 
     @property
     def ok(self) -> bool:
@@ -96,11 +98,13 @@ def describe(comparison: Comparison) -> str:
     )
 
 
-def describe_stop(stopped: str | None, fired: int, declared: int) -> str:
-    """Why a value is missing."""
+def missing(stopped: str | None, fired: int, declared: int) -> Finding:
+    """A value that is not there, and why."""
     if stopped:
-        return f"not reached, the candidate stopped with {stopped}"
-    return f"it occurred {fired} times, the reference's {declared} times"
+        reason = f"not reached, the candidate stopped with {stopped}"
+        return Finding(Verdict.MISSING, reason, stopped=True)
+    often = f"it occurred {fired} times, the reference's {declared} times"
+    return Finding(Verdict.MISSING, often)
 
 
 def brackets(values: Iterable[int]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.core.examine import Finding, describe_stop, examine
+from parity.core.examine import Finding, examine, missing
 from parity.core.numerics import Precision
 from parity.core.points import Firing, Point
 from parity.core.rows import Kind, Row, Verdict
@@ -93,8 +93,8 @@ def _findings(order: int, firing: Firing, evidence: Evidence) -> Judged:
         message="",
     )
     if recorded is None:
-        missing = Finding(Verdict.MISSING, "the reference did not produce it")
-        return Judged(firing, row, missing, missing)
+        absent = Finding(Verdict.MISSING, "the reference did not produce it")
+        return Judged(firing, row, absent, absent)
     reference = evidence.bundle.tensor(recorded.value)
     free = evidence.free.get(point.name, firing.index)
     keep = _keep(firing, evidence)
@@ -166,6 +166,9 @@ def _attribute(
         end_to_end=end.comparison,
         mismatches=end.mismatches if local.mismatches is None else local.mismatches,
     )
+    if local.verdict is Verdict.MISSING and local.stopped and guilty:
+        cause = next(iter(guilty))
+        return replace(row, verdict=Verdict.VICTIM, cause=cause, message=local.message)
     if not local.ok:
         return replace(row, verdict=local.verdict, message=local.message)
     if end.ok:
@@ -216,7 +219,7 @@ def _local(
     tap = forced.get(point.name, firing.index)
     fired, declared = forced.fired(point.name), len(bundle.points[point.name])
     if tap is None:
-        return Finding(Verdict.MISSING, describe_stop(forced.stopped, fired, declared))
+        return missing(forced.stopped, fired, declared)
     if fired > declared and firing.index == declared - 1:
         return Finding(Verdict.EXTRA, f"it occurred {fired} times, the reference's {declared} times")
     residual = recorded.local if evidence.level == "module" else recorded.local_block
@@ -237,7 +240,7 @@ def _end_to_end(
     tap = free.get(point.name, firing.index)
     if tap is None:
         fired, declared = free.fired(point.name), len(bundle.points[point.name])
-        return Finding(Verdict.MISSING, describe_stop(free.stopped, fired, declared))
+        return missing(free.stopped, fired, declared)
     truth = Truth(reference, _residual(bundle, recorded.end_to_end, reference))
     truth, base = _with_base(firing, evidence, truth)
     gate = evidence.gates.table if point.kind is Kind.TABLE else evidence.gates.end_to_end

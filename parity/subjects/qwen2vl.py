@@ -141,9 +141,8 @@ def text_points(depth: int) -> list[Point]:
     found = [
         _module(f"{model}.embed_tokens", "text", FIRST, tokens=True),
         Point(f"{model}.inputs_embeds", "text", Kind.FLOAT, model, "input.inputs_embeds",
-              tokens=True),
+              forced=("inputs_embeds",), tokens=True),
         Point(f"{model}.position_ids", "positions", Kind.DISCRETE, rotary, "input.position_ids"),
-        Point("rope_deltas", "positions", Kind.DISCRETE, "", "output.rope_deltas"),
         Point(f"{model}.attention_mask", "positions", Kind.DISCRETE, f"{model}.layers.0",
               "input.attention_mask"),
         Point(f"{rotary}.cos", "text", Kind.TABLE, rotary, "output.0", forced=("position_ids",),
@@ -156,7 +155,9 @@ def text_points(depth: int) -> list[Point]:
         found += _decoder_layer(f"{model}.layers.{index}", before)
         before = f"{model}.layers.{index}"
     norm = _module(f"{model}.norm", "text", FIRST, tokens=True)
-    return [*found, norm, _module("lm_head", "text", FIRST, tokens=True)]
+    head = _module("lm_head", "text", FIRST, tokens=True)
+    deltas = Point("rope_deltas", "positions", Kind.DISCRETE, "", "output.rope_deltas")
+    return [*found, norm, head, deltas]
 
 
 def _decoder_layer(name: str, before: str) -> list[Point]:

@@ -1,0 +1,59 @@
+"""What a fault is, and the one way to patch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A mistake, where it enters, and the inputs that show it."""
+
+    name: str
+    about: str
+    source: str
+    """Where it happened, as project and issue, or "general"."""
+    point: str
+    """The point that is guilty of it."""
+    cases: tuple[str, ...]
+    """Cases in which it changes something."""
+    target: str
+    """What is patched: ``module:attribute`` or ``module:Class.attribute``, below qwen2vl_ms."""
+    make: Callable[[Callable[..., Any]], Callable[..., Any]]
+    """Given what is there, what to put in its place."""
+
+    @contextmanager
+    def plant(self) -> Iterator[None]:
+        """Patch for the time of the block."""
+        module, _, path = self.target.partition(":")
+        owner: Any = importlib.import_module(f"qwen2vl_ms.{module}")
+        *classes, name = path.split(".")
+        for part in classes:
+            owner = getattr(owner, part)
+        original = owner.__dict__[name]
+        setattr(owner, name, wraps(original)(self.make(original)))
+        try:
+            yield
+        finally:
+            setattr(owner, name, original)
+
+
+def in_layer(prefix: str, faulty: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method faulty only in the cell whose parameters' names hold ``prefix``.
+
+    Returns what `Fault.make` takes: a function from the original method to the patched one.
+    """
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def patched(self: Any, *args: Any, **kwargs: Any) -> Any:
+            here = any(prefix in parameter.name for parameter in self.get_parameters())
+            return (faulty if here else original)(self, *args, **kwargs)
+
+        return patched
+
+    return make
