@@ -1,7 +1,8 @@
-"""Run the reference's video processor on requests from a test, in a process of its own.
+"""Run the reference, with its video processor, on requests from a test in its own process.
 
-``python -m qwen2vl_ms.tests.video_reference FOLDER``: FOLDER holds one folder a request, each with a file of
-settings, ``request.json`` and ``videos.npz``; ``answer.npz`` or ``error.txt`` is written into it.
+``python -m qwen2vl_ms.tests.video_reference FOLDER``: FOLDER holds one folder a request,
+each with a file of settings, ``request.json`` and ``videos.npz``; ``answer.npz`` or ``error.txt``
+is added to it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def ask(folder: Path) -> None:
     """Answer every request in ``folder``; called by tests."""
     command = [sys.executable, "-m", "qwen2vl_ms.tests.video_reference", str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    # One thread: on pictures this small, more of them wait for each other.
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
 
@@ -42,11 +44,34 @@ def answer(folder: Path) -> dict[str, np.ndarray]:
     request = json.loads((folder / "request.json").read_text())
     if "total" in request:
         return {"indices": sampled(processor, request)}
-    with np.load(folder / "videos.npz", allow_pickle=False) as stored:
-        videos = [stored[name] for name in stored]
-    arguments = {"video_metadata": request["video_metadata"], **request["call"]}
-    batch = processor(videos, return_tensors="np", **arguments)
+    videos = read_arrays(folder / "videos.npz")
+    if "text" in request:
+        batch = whole(processor, folder, request, videos)
+    else:
+        arguments = {"video_metadata": request["video_metadata"], **request["call"]}
+        batch = processor(videos, return_tensors="np", **arguments)
     return {name: np.asarray(value) for name, value in batch.items()}
+
+
+def read_arrays(path: Path) -> list[np.ndarray]:
+    with np.load(path, allow_pickle=False) as stored:
+        return [stored[name] for name in stored]
+
+
+def whole(
+    video_processor: Any, folder: Path, request: dict[str, Any], videos: list[np.ndarray]
+) -> dict[str, Any]:
+    """The whole processor on texts, images and videos."""
+    from qwen2vl_ms.tests.tiny_checkpoint import reference_processor
+
+    images = read_arrays(folder / "images.npz")
+    return reference_processor(folder, video_processor)(
+        text=request["text"],
+        images=images or None,
+        videos=videos or None,
+        return_tensors="np",
+        **request["call"],
+    )
 
 
 def sampled(processor: Any, request: dict[str, Any]) -> np.ndarray:
