@@ -83,7 +83,7 @@ class VisionAttention(nn.Cell):
     def _segment(self, qk: Tensor, value: Tensor) -> Tensor:
         """Attention within n patches: [n, 2*nh, hs] and [n, nh, hs] to [n, E]."""
         heads = self.num_heads
-        qk = qk.transpose(1, 0, 2).expand_dims(0)  # [1, 2*nh, n, hs]
+        qk = qk.transpose(1, 0, 2).contiguous().expand_dims(0)  # [1, 2*nh, n, hs]
         value = value.transpose(1, 0, 2).expand_dims(0)  # [1, nh, n, hs]
         return F.attention(qk[:, :heads], qk[:, heads:], value, None, self.scaling)[0]  # [n, E]
 
