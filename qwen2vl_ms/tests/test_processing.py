@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +234,13 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_metadata_belongs_to_a_call(folder):
     with pytest.raises(Qwen2VLError, match="video_metadata belongs to one call"):
         Qwen2VLProcessor.from_pretrained(folder, video_metadata=[{"fps": 2.0}])
+
+
+def test_preparing_inputs_loads_no_framework():
+    code = (
+        "import sys, qwen2vl_ms.processing; "
+        "print({'torch', 'transformers', 'mindspore', 'parity'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.check_output(command, cwd=root, text=True).strip() == "set()"
