@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from parity.core.errors import ParityError
+from parity.core.tolerance import DEFAULT_FILE
 from parity.session import CANDIDATES, REFERENCES, Session, Settings, default_bundles
 
 COULD_NOT_RUN = 2
@@ -118,6 +119,35 @@ def capture(
         case, dtype, bundles, reference=reference, checkpoint=checkpoint, cases_file=cases_file
     )
     capture_job(chosen)
+
+
+@app.command()
+def calibrate(
+    case: Cases = None,
+    dtype: Dtypes = None,
+    level: Level = DEFAULTS.level,
+    device: Device = DEFAULTS.device,
+    checkpoint: Checkpoint = DEFAULTS.checkpoint,
+    cases_file: CasesFile = DEFAULTS.cases_file,
+    bundles: Bundles = None,
+    output: Annotated[Path, typer.Option(help="The gates file to write.")] = DEFAULT_FILE,
+) -> None:
+    """Measure the gates: the faithful port's largest ratios, and the planted faults'.
+
+    Exit status 1 if a fault stays within the gates.
+    """
+    from parity.calibrate import calibrate_job
+
+    chosen = settings(
+        case, dtype, bundles, level=level, device=device, checkpoint=checkpoint,
+        cases_file=cases_file,
+    )  # fmt: skip
+    found = calibrate_job(chosen, output)
+    for margin in sorted(found, key=lambda m: m.ratio / m.gate):
+        seen = "caught" if margin.detected else "NOT CAUGHT"
+        typer.echo(f"{margin.fault:24} {margin.ratio / margin.gate:10.3g} x gate  {seen}")
+    typer.echo(f"wrote {output}")
+    raise typer.Exit(0 if all(margin.detected for margin in found) else 1)
 
 
 @app.command()

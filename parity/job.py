@@ -25,8 +25,9 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunRes
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from parity.report.terminal import summary_lines
-    from parity.report.write import write_report
+    from parity.report.write import check_replaceable, write_report
 
+    check_replaceable(report)
     started = time.monotonic()
     console = Console(stderr=True)
     session = Session(settings, say=lambda line: console.print(line, highlight=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,12 @@ class State:
     """What the selected tests need, by case and dtype."""
     selected: set[tuple[str, str, str]] = field(default_factory=set)
     """(case, dtype, point) of every selected test."""
-    compared: int = 0
-    """Points whose comparison a test looked at."""
+    asked: bool = False
+    """Whether parity tests were selected, here or on a worker."""
     told: set[tuple[str, str, str]] = field(default_factory=set)
     """Causes outside the selection that one failing victim has told about."""
+    not_compared: list[str] = field(default_factory=list)
+    """Cases that could not be run, with the reason."""
     rows: list[Row] = field(default_factory=list)
     """Rows of this process, and of the workers once they are done."""
     provenance: dict[str, object] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class State:
     """Why the run is not a comparison at all, or could not be reported."""
 
 
+COULD_NOT_RUN = 2
 STATE = pytest.StashKey[State]()
 
 
@@ -74,8 +77,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "points(stage, *patterns): the points of a stage that a parity test covers"
     )
-    given = {name.removeprefix("--").replace("-", "_"): None for name, _ in OPTIONS}
-    given = {name: config.getoption(name) for name in given}
+    names = [name.removeprefix("--").replace("-", "_") for name, _ in OPTIONS]
+    given: dict[str, Any] = {name: config.getoption(name) for name in names}
     for single, several in (("case", "cases"), ("dtype", "dtypes")):
         given[several] = tuple(given.pop(single) or ()) or None
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
@@ -143,11 +146,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             state.selected.add((case.name, dtype, point.name))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Capture what is missing before the first test, in one process for all cases."""
+    from parity.report.write import check_replaceable
+
     state = session.config.stash[STATE]
-    controller = hasattr(session.config.option, "numprocesses") and session.config.option.tx
-    if state.session is None or not state.stages or session.config.option.collectonly or controller:
+    if state.session is None or not state.stages or session.config.option.collectonly:
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter:
@@ -155,18 +160,20 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     wanted = [(c, d) for c in state.session.cases for d in state.settings.dtypes
               if (c.name, d) in state.stages]  # fmt: skip
     try:
+        check_replaceable(state.report)
         state.session.capture(wanted)
     except ParityError as error:
-        state.problem = str(error)
-        pytest.exit(f"parity could not run: {error}", returncode=2)
+        state.problem = f"could not run: {error}"
+        if not hasattr(session.config, "workeroutput"):
+            pytest.exit(f"parity {state.problem}", returncode=COULD_NOT_RUN)
 
 
 @pytest.fixture
-def parity_point(request: pytest.FixtureRequest) -> Iterator[PointCheck]:
+def parity_point(request: pytest.FixtureRequest) -> PointCheck:
     """One point of one case in one dtype; ``check()`` fails unless it passes."""
     state = request.config.stash[STATE]
     case, dtype, point, stage = request.param
-    yield PointCheck(state, case, dtype, point, stage)
+    return PointCheck(state, case, dtype, point, stage)
 
 
 @dataclass(frozen=True)
@@ -183,10 +190,15 @@ class PointCheck:
         """The point's rows in this stage, one a firing; the first call runs the case."""
         session = _session(self.state)
         stages = self.state.stages[(self.case.name, self.dtype)]
+        if self.state.problem is not None:
+            pytest.fail(self.state.problem, pytrace=False)
         try:
             found = session.run(self.case, self.dtype, stages)
         except ParityError as error:
-            pytest.fail(f"could not run: {error}", pytrace=False)
+            reason = f"{self.case.name} {self.dtype} could not run: {error}"
+            if reason not in self.state.not_compared:
+                self.state.not_compared.append(reason)
+            pytest.fail(reason, pytrace=False)
         return [row for row in found if row.point == self.point.name and row.stage == self.stage]
 
     def check(self) -> None:
@@ -194,7 +206,6 @@ class PointCheck:
         rows = self.rows()
         if not rows:
             pytest.fail(f"{self.point.name} was not compared", pytrace=False)
-        self.state.compared += 1
         bad = [row for row in rows if row.verdict is not Verdict.PASS]
         blamed = [row for row in bad if row.verdict is not Verdict.VICTIM]
         if blamed:
@@ -206,7 +217,7 @@ class PointCheck:
         """Skip if the cause has a failing test of its own in this session; else fail once."""
         cause = (self.case.name, self.dtype, row.cause or "")
         if cause in self.state.selected or cause in self.state.told:
-            pytest.skip(f"VICTIM of {row.cause}: {row.message}")
+            pytest.skip(f"VICTIM of {row.cause}")
         self.state.told.add(cause)
         pytest.fail(f"{failure(row, 1, 1)}\nThe guilty point's own test is not selected.",
                     pytrace=False)  # fmt: skip
@@ -234,24 +245,26 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None:
         _publish(state, output)
         return
-    if not state.rows:
-        if state.selected and not config.option.collectonly and state.problem is None:
-            state.problem = "parity tests were selected, and nothing was compared"
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        return
-    _report(state, session)
+    asked = (state.asked or state.selected) and not config.option.collectonly
+    if state.rows:
+        _report(state, session)
+    elif asked:
+        state.problem = state.problem or "parity tests were selected, and nothing was compared"
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if asked and (state.problem or "").startswith("could not run"):
+        session.exitstatus = COULD_NOT_RUN
 
 
 def _publish(state: State, output: dict[str, Any]) -> None:
     """Put a worker's rows where the controller finds them."""
+    from parity.provenance import provenance
     from parity.report.rows_io import result_to_dict
 
-    if state.session is None or not state.rows:
+    if state.session is None or not state.stages:
         return
-    from parity.provenance import provenance
-
     facts = provenance(state.session, time.monotonic() - state.started)
-    output["parity"] = result_to_dict(RunResult(rows=state.rows, provenance=facts))
+    result = RunResult(rows=state.rows, provenance=facts, not_compared=state.not_compared)
+    output["parity"] = {"result": result_to_dict(result), "problem": state.problem}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -262,9 +275,12 @@ def pytest_testnodedown(node: Any) -> None:
     published = getattr(node, "workeroutput", {}).get("parity")
     if published:
         state = node.config.stash[STATE]
-        result = result_from_dict(published)
+        result = result_from_dict(published["result"])
         state.rows += result.rows
+        state.not_compared += result.not_compared
         state.provenance = result.provenance
+        state.problem = state.problem or published["problem"]
+        state.asked = True
 
 
 def _report(state: State, session: pytest.Session) -> None:
@@ -277,7 +293,7 @@ def _report(state: State, session: pytest.Session) -> None:
         facts = provenance(state.session, time.monotonic() - state.started)
     order = {name: n for n, name in enumerate(dict.fromkeys(row.case for row in state.rows))}
     rows = sorted(state.rows, key=lambda row: (order[row.case], row.dtype, row.order))
-    state.result = RunResult(rows=rows, provenance=facts)
+    state.result = RunResult(rows=rows, provenance=facts, not_compared=state.not_compared)
     try:
         state.report_path = write_report(state.result, state.report)
     except ParityError as error:

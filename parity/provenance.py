@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.core.tolerance import DEFAULT_FILE
@@ -52,7 +53,7 @@ def provenance(session: Session, seconds: float) -> dict[str, object]:
 
 def commit() -> str:
     """The commit of the working tree, marked if it is changed; ``unknown`` outside of git."""
-    where = os.path.dirname(__file__)
+    where = str(Path(__file__).parent)
     try:
         done = subprocess.run(
             ["git", "-C", where, "describe", "--always", "--dirty", "--abbrev=12"],

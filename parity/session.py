@@ -82,9 +82,7 @@ class Session:
     @cached_property
     def points(self) -> list[Point]:
         """The points of the selected level."""
-        return qwen2vl.points(
-            qwen2vl.read_depths(self.settings.checkpoint), self.settings.level
-        )
+        return qwen2vl.points(qwen2vl.read_depths(self.settings.checkpoint), self.settings.level)
 
     def schedule(self, case: Case, stages: Collection[str] = STAGES) -> list[Firing]:
         """The firings of ``case`` in ``stages``, in execution order."""
@@ -123,9 +121,7 @@ class Session:
         )
         return judge(self.schedule(case, stages), evidence)
 
-    def _free(
-        self, candidate: Any, case: Case, bundle: Bundle, stages: Collection[str]
-    ) -> Trace:
+    def _free(self, candidate: Any, case: Case, bundle: Bundle, stages: Collection[str]) -> Trace:
         """The candidate as its user runs it, preprocessing included."""
         try:
             inputs = candidate.preprocess(case)
@@ -169,9 +165,7 @@ class Session:
             ParityError: the reference cannot be captured here.
         """
         missing = [
-            (case, dtype)
-            for case, dtype in wanted
-            if not self.bundle_folder(case, dtype).exists()
+            (case, dtype) for case, dtype in wanted if not self.bundle_folder(case, dtype).exists()
         ]
         if not missing:
             return
@@ -240,13 +234,17 @@ def load_by_name(name: str, known: dict[str, str], what: str) -> Any:
     target = known.get(name, name)
     module, _, attribute = target.partition(":")
     if not attribute:
-        raise ParityError(f"unknown {what} {name!r}; there are: {', '.join(known)}, or your own "
-                          "as package.module:attribute")
+        raise ParityError(
+            f"unknown {what} {name!r}; there are: {', '.join(known)}, or your own "
+            "as package.module:attribute"
+        )
     try:
         return getattr(importlib.import_module(module), attribute)
     except ImportError as error:
-        raise ParityError(f"the {what} {name!r} needs a package that is not here: {error}; "
-                          "`pip install '.[reference]'` installs the reference's") from error
+        raise ParityError(
+            f"the {what} {name!r} needs a package that is not here: {error}; "
+            "`pip install '.[reference]'` installs the reference's"
+        ) from error
     except AttributeError as error:
         raise ParityError(f"the {what} {name!r} is not there: {error}") from error
 

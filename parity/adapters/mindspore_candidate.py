@@ -16,8 +16,8 @@ from parity.core.cases import Case
 from parity.core.errors import ParityError
 from parity.core.numerics import Precision
 from parity.core.points import Point
-from parity.core.store import Bundle, ReferenceFiring
 from parity.core.rows import Kind
+from parity.core.store import Bundle, ReferenceFiring
 from parity.core.trace import Array, Tap, Trace
 from parity.subjects import qwen2vl
 
@@ -57,7 +57,7 @@ class MindSporeCandidate:
 
         processor = Qwen2VLProcessor.from_pretrained(self.checkpoint, **budget)
         texts = [
-            processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+            str(processor.apply_chat_template(conversation, add_generation_prompt=True))
             for conversation in case.messages
         ]
         parts = [part for prompt in case.prompts for part in prompt]
@@ -81,9 +81,7 @@ class MindSporeCandidate:
         self._execute(inputs, tokens, points, stages, trace, Recording(points, trace))
         return trace
 
-    def forced(
-        self, bundle: Bundle, points: Sequence[Point], stages: Collection[str]
-    ) -> Trace:
+    def forced(self, bundle: Bundle, points: Sequence[Point], stages: Collection[str]) -> Trace:
         """Run with every module on the reference's inputs, handing on the reference's output."""
         inputs = {
             name: bundle.tensor(firing.value)
@@ -339,4 +337,6 @@ def set_device(device: str) -> None:
             # Errors then name the operator that failed; on CPU small modules even get faster.
             ms.runtime.launch_blocking()
     except (RuntimeError, ValueError, TypeError) as error:
-        raise ParityError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise ParityError(
+            f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
+        ) from error

@@ -142,7 +142,7 @@ def provenance() -> dict[str, object]:
 
 @contextmanager
 def hooked(model: torch.nn.Module, visitor: Visitor) -> Iterator[None]:
-    """Let ``visitor`` see, and replace, what goes in and out; take the hooks off whatever happens."""
+    """Let ``visitor`` see and replace what goes in and out; the hooks come off in any case."""
     handles = []
     try:
         for name in visitor.groups:
@@ -190,7 +190,9 @@ def find(model: torch.nn.Module, name: str) -> torch.nn.Module:
         raise ParityError(f"the reference has no module {path}: {error}") from error
 
 
-def bound(module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def bound(
+    module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
     """Arguments of a call by name, keywords that ``forward`` only collects included."""
     call = inspect.signature(module.forward).bind(*args, **kwargs)
     named = dict(call.arguments)

@@ -132,7 +132,9 @@ def _prompt(prompt: Any, where: str, root: Path) -> tuple[Part, ...]:
 
 def _part(part: Any, where: str, root: Path) -> Part:
     """One ``{kind = value}`` table as a part."""
-    if not isinstance(part, dict) or not any(part.keys() & k and part.keys() <= k for k in PART_KEYS):
+    if not isinstance(part, dict) or not any(
+        part.keys() & k and part.keys() <= k for k in PART_KEYS
+    ):
         raise CaseError(
             f"{where}: {part!r} is no part of a prompt; write one of {{text = ..}}, "
             "{text_file = ..}, {image = ..}, {video = .., fps = ..}"

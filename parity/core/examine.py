@@ -38,7 +38,7 @@ class Finding:
             return other if self.ok else self
         if self.comparison is None or other.comparison is None:
             return self if other.comparison is None else other
-        return max(self, other, key=lambda finding: _used(finding.comparison))
+        return max(self, other, key=_used)
 
 
 def examine(
@@ -66,7 +66,9 @@ def examine(
     """
     reference = truth.reference
     if tap.value.shape != reference.shape:
-        shapes = f"shape {brackets(tap.value.shape)}, the reference's is {brackets(reference.shape)}"
+        shapes = (
+            f"shape {brackets(tap.value.shape)}, the reference's is {brackets(reference.shape)}"
+        )
         return Finding(Verdict.SHAPE, shapes)
     if reference.size == 0 or (keep is not None and not keep.any()):
         return Finding(Verdict.EMPTY, "there is nothing in it to compare")
@@ -126,10 +128,6 @@ def _equal(tap: Tap, reference: Array) -> Finding:
     )
 
 
-def _used(comparison: Comparison | None) -> float:
-    """How much of its gate a comparison's worst figure uses."""
-    if comparison is None:
-        return 0.0
-    worst = comparison.worst[1]
-    used = worst.ratio / worst.gate
-    return used if used == used else float("inf")
+def _used(finding: Finding) -> float:
+    """How much of its gate a finding's worst figure uses."""
+    return finding.comparison.worst[1].used if finding.comparison else 0.0

@@ -37,6 +37,4 @@ def precision(name: str) -> Precision:
     try:
         return PRECISIONS[name]
     except KeyError:
-        raise ParityError(
-            f"unknown dtype {name!r}; supported: {', '.join(PRECISIONS)}"
-        ) from None
+        raise ParityError(f"unknown dtype {name!r}; supported: {', '.join(PRECISIONS)}") from None

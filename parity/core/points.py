@@ -56,7 +56,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Firing:
-    """A point's ``index``-th occurrence in a case: 0 for the prompt, k for the k-th decoding step."""
+    """A point's ``index``-th occurrence in a case: 0 the prompt, k the k-th decoding step."""
 
     point: Point
     index: int

@@ -39,11 +39,11 @@ class Kind(str, Enum):
     DISCRETE = "discrete"
     """Integers and masks: equality, element by element."""
     EXACT = "exact"
-    """Floats that are only moved or computed once (pixel values, scattered embeddings): equality."""
+    """Floats that both sides compute alike (pixel values): equality."""
     TABLE = "table"
     """Rotary cosines and sines: against the reference's own values, not against float64 angles."""
     FLOAT = "float"
-    """Everything else: ratio of the candidate's error to the reference's own, both against float64."""
+    """Everything else: the candidate's error against float64, as a multiple of the reference's."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,20 @@ class Slice:
     gate: float
     """Largest ratio that passes."""
     index: int | None = None
-    """Which token or channel; ``None`` for the whole tensor."""
+    """Which token (counted over batch and sequence together) or channel; ``None`` for the whole
+    tensor."""
 
     @property
     def ok(self) -> bool:
         """Whether the ratio is within the gate (NaN is not)."""
         return bool(self.ratio <= self.gate)
+
+    @property
+    def used(self) -> float:
+        """How much of the gate the ratio uses; what is not a number uses infinitely much."""
+        if self.ratio != self.ratio:
+            return float("inf")
+        return self.ratio / self.gate if self.gate else float("inf")
 
 
 @dataclass(frozen=True)
@@ -97,12 +105,7 @@ class Comparison:
     @property
     def worst(self) -> tuple[str, Slice]:
         """Name and figure with the largest ratio in units of its gate."""
-
-        def key(item: tuple[str, Slice]) -> float:
-            used = item[1].ratio / item[1].gate
-            return used if used == used else float("inf")
-
-        return max(self.slices.items(), key=key)
+        return max(self.slices.items(), key=lambda item: item[1].used)
 
     @property
     def ok(self) -> bool:
@@ -137,7 +140,8 @@ class Row:
     excluded_rows: int = 0
     """Tokens left out of the comparison because they are padding."""
     mismatches: int | None = None
-    """Elements that differ, for discrete and exact points."""
+    """Elements that differ on clean inputs, for discrete and exact points; what the processor
+    hands on has no clean inputs, and is counted end to end."""
     local: Comparison | None = None
     """On the reference's own inputs."""
     end_to_end: Comparison | None = None

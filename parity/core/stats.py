@@ -10,6 +10,7 @@ times worse than the reference, or than the rounding of one number, the candidat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 from parity.core.rows import Comparison, Slice
 from parity.core.trace import Array
 
-Float = NDArray[np.float64]
+Float: TypeAlias = NDArray[np.float64]
+Kept: TypeAlias = "NDArray[np.bool_] | None"
+"""True for the tokens to compare, in the tensor's leading axes; ``None`` for all."""
 
 NEIGHBOURS = 9
 """A slice's floor is at least the median reference error of this many slices around it."""
@@ -52,7 +55,7 @@ class Truth:
     base_residual: Array | None = None
 
 
-def as_matrix(array: Array, keep: NDArray[np.bool_] | None) -> Float:
+def as_matrix(array: Array, keep: Kept) -> Float:
     """``[..., C]`` as float64 ``[R, C]``, only the rows that ``keep`` (flattened) marks."""
     matrix = array.reshape(-1, array.shape[-1] if array.ndim else 1).astype(np.float64)
     return matrix if keep is None else matrix[keep.reshape(-1)]
@@ -61,8 +64,9 @@ def as_matrix(array: Array, keep: NDArray[np.bool_] | None) -> Float:
 def squared(matrix: Float, axis: int | None) -> Float:
     """Sum of squares over everything (``None``), over columns (1: a row) or rows (0: a column)."""
     if axis is None:
-        return np.asarray(np.vdot(matrix, matrix))
-    return np.einsum("rc,rc->r" if axis == 1 else "rc,rc->c", matrix, matrix)
+        return np.asarray(np.vdot(matrix, matrix), dtype=np.float64)
+    spec = "rc,rc->r" if axis == 1 else "rc,rc->c"
+    return np.asarray(np.einsum(spec, matrix, matrix), dtype=np.float64)
 
 
 def robust_floor(reference_error: Float, truth_norm: Float, noise: float) -> Float:
@@ -73,14 +77,14 @@ def robust_floor(reference_error: Float, truth_norm: Float, noise: float) -> Flo
     it) and the dtype's rounding of that slice.
     """
     half = NEIGHBOURS // 2
-    padded = np.pad(reference_error, half, mode="reflect" if len(reference_error) > half else "edge")
+    padded = np.pad(
+        reference_error, half, mode="reflect" if len(reference_error) > half else "edge"
+    )
     neighbours = np.median(sliding_window_view(padded, NEIGHBOURS), axis=-1)
     return np.maximum(np.maximum(reference_error, neighbours), noise * truth_norm)
 
 
-def figure(
-    error: Float, reference_error: Float, truth: Float, noise: float, gate: float
-) -> Slice:
+def figure(error: Float, reference_error: Float, truth: Float, noise: float, gate: float) -> Slice:
     """The whole tensor's figure."""
     wrong, own, size = (float(np.sqrt(squared(m, None))) for m in (error, reference_error, truth))
     floor = max(own, noise * size)
@@ -112,7 +116,7 @@ def compare(
     gate: Gate,
     *,
     candidate_base: Array | None = None,
-    keep: NDArray[np.bool_] | None = None,
+    keep: Kept = None,
 ) -> Comparison:
     """Judge ``candidate`` ``[..., C]`` against ``truth``, both of one shape.
 
@@ -138,6 +142,8 @@ def compare(
     with np.errstate(invalid="ignore", over="ignore"):
         error = difference + own_error
         rows, columns = error.shape
+        index = _largest(difference, truth.reference.shape, keep)
+        here, there = _at(truth.reference, index), _at(candidate, index)
         row = worst_slice(error, own_error, true, noise, gate.row, 1) if rows > 1 else None
         enough = rows >= MIN_ROWS_FOR_COLUMNS and columns > 1
         column = worst_slice(error, own_error, true, noise, gate.column, 0) if enough else None
@@ -147,7 +153,10 @@ def compare(
             column=column,
             update=_update(error, own_error, true, truth, candidate_base, noise, gate, keep),
             nonfinite=int(np.count_nonzero(~np.isfinite(got) & np.isfinite(reference))),
-            **_largest(difference, candidate, truth.reference, keep),
+            max_abs=abs(there - here),
+            max_index=index,
+            reference_value=here,
+            candidate_value=there,
         )
 
 
@@ -159,7 +168,7 @@ def _update(
     candidate_base: Array | None,
     noise: float,
     gate: Gate,
-    keep: NDArray[np.bool_] | None,
+    keep: Kept,
 ) -> Slice | None:
     """The figure of a residual block's output minus its input."""
     if truth.base is None or candidate_base is None or candidate_base.shape != truth.base.shape:
@@ -173,25 +182,24 @@ def _update(
     return figure(error - drift, own_error, true - base, noise, gate.update)
 
 
-def _largest(
-    difference: Float, candidate: Array, reference: Array, keep: NDArray[np.bool_] | None
-) -> dict[str, object]:
-    """Where candidate and reference differ most, with both values; NaN counts as largest."""
+def _largest(difference: Float, shape: tuple[int, ...], keep: Kept) -> tuple[int, ...]:
+    """Index into ``shape`` of the largest difference; NaN counts as largest."""
     size = np.abs(difference)
-    flat = int(np.argmax(np.where(np.isnan(size), np.inf, size)))
-    row, column = divmod(flat, difference.shape[1])
+    row, column = divmod(
+        int(np.argmax(np.where(np.isnan(size), np.inf, size))), difference.shape[1]
+    )
     if keep is not None:
         row = int(np.flatnonzero(keep)[row])
-    where = row * difference.shape[1] + column
-    return {
-        "max_abs": float(size.flat[flat]),
-        "max_index": tuple(int(i) for i in np.unravel_index(where, reference.shape)),
-        "reference_value": float(reference.flat[where]),
-        "candidate_value": float(candidate.flat[where]),
-    }
+    where = np.unravel_index(row * difference.shape[1] + column, shape or (1,))
+    return tuple(int(i) for i in where)
 
 
-def _original_row(row: Slice | None, keep: NDArray[np.bool_] | None) -> Slice | None:
+def _at(array: Array, index: tuple[int, ...]) -> float:
+    """One value of ``array``; a scalar array has one at index 0."""
+    return float(array.reshape(-1)[0] if array.ndim == 0 else array[index])
+
+
+def _original_row(row: Slice | None, keep: Kept) -> Slice | None:
     """A row's index counted before padding was left out."""
     if row is None or keep is None or row.index is None:
         return row

@@ -139,15 +139,32 @@ class BundleWriter:
             ) from error
 
 
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A file to write, which takes ``path``'s place when the block ends well.
+
+    Raises:
+        ParityError: the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise ParityError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def replace_folder(staging: Path, folder: Path) -> None:
     """Put ``staging`` in the place of ``folder``; readers see the old one or the new one."""
     if folder.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        os.replace(folder, old / "old")
-        os.replace(staging, folder)
+        folder.replace(old / "old")
+        staging.replace(folder)
         shutil.rmtree(old, ignore_errors=True)
     else:
-        os.replace(staging, folder)
+        staging.replace(folder)
 
 
 class Bundle:
@@ -165,7 +182,8 @@ class Bundle:
             for name, firings in manifest["points"].items()
         }
         try:
-            self._file = safe_open(folder / TENSORS, framework="numpy")
+            opened: Any = safe_open(folder / TENSORS, framework="numpy")
+            self._file = opened
             self._names = set(self._file.keys())
         except Exception as error:
             raise _damaged(folder / TENSORS, str(error)) from error

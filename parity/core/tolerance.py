@@ -43,8 +43,10 @@ def load_gates(dtype: str, path: Path = DEFAULT_FILE) -> Gates:
         raise ParityError(f"the gates file {path} is not TOML: {error}") from error
     table = data.get(dtype)
     if not isinstance(table, dict):
-        raise ParityError(f"{path} has no gates for {dtype}: add a [{dtype}.local] table, or "
-                          "measure them with `python -m parity calibrate`")
+        raise ParityError(
+            f"{path} has no gates for {dtype}: add a [{dtype}.local] table, or "
+            "measure them with `python -m parity calibrate`"
+        )
     return Gates(**{scope: _gate(table, dtype, scope, path) for scope in SCOPES})
 
 
@@ -57,6 +59,8 @@ def _gate(table: Mapping[str, Any], dtype: str, scope: str, path: Path) -> Gate:
     for name, value in values.items():
         usable = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
         if not usable or value == float("inf"):
-            raise ParityError(f"{path}: [{dtype}.{scope}] {name} = {value!r} cannot gate anything; "
-                              "it has to be a positive number")
+            raise ParityError(
+                f"{path}: [{dtype}.{scope}] {name} = {value!r} cannot gate anything; "
+                "it has to be a positive number"
+            )
     return Gate(**{name: float(value) for name, value in values.items()})

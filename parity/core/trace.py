@@ -12,7 +12,7 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Tap:
-    """One recorded value: float tensors widened to float32 or float64, with their own dtype's name."""
+    """One recorded value, widened to float32 if it was narrower, and its own dtype's name."""
 
     value: Array
     dtype: str

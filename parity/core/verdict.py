@@ -52,8 +52,8 @@ class Judged:
     """The smallest enclosing module that is a point itself."""
 
     @property
-    def encloses(self) -> tuple[str, int]:
-        """What it is called when it explains others: point and firing."""
+    def key(self) -> tuple[str, int]:
+        """Point and firing."""
         return (self.firing.point.name, self.firing.index)
 
 
@@ -66,7 +66,7 @@ def judge(schedule: Sequence[Firing], evidence: Evidence) -> list[Row]:
     rows: list[Row] = []
     guilty: dict[str, Row] = {}
     drifting: dict[str, Row] = {}
-    enclosing = {item.encloses: item for item in judged if not item.local.ok}
+    enclosing = {item.key: item for item in judged if not item.local.ok}
     for item in judged:
         row = _attribute(item, guilty, drifting, enclosing)
         rows.append(row)
@@ -112,7 +112,7 @@ def _findings(order: int, firing: Firing, evidence: Evidence) -> Judged:
 
 def _find_parents(judged: Sequence[Judged]) -> None:
     """Link every module's firing to that of the smallest module around it."""
-    by_name = {item.encloses: item for item in judged if _is_module(item.firing.point)}
+    by_name = {item.key: item for item in judged if _is_module(item.firing.point)}
     for item in judged:
         if not _is_module(item.firing.point):
             continue
@@ -167,8 +167,8 @@ def _attribute(
         mismatches=end.mismatches if local.mismatches is None else local.mismatches,
     )
     if local.verdict is Verdict.MISSING and local.stopped and guilty:
-        cause = next(iter(guilty))
-        return replace(row, verdict=Verdict.VICTIM, cause=cause, message=local.message)
+        first = next(iter(guilty))
+        return replace(row, verdict=Verdict.VICTIM, cause=first, message=local.message)
     if not local.ok:
         return replace(row, verdict=local.verdict, message=local.message)
     if end.ok:
@@ -178,17 +178,15 @@ def _attribute(
     cause = _cause(item, guilty, enclosing)
     if cause is not None or drifting:
         explained = cause or next(iter(drifting))
-        return replace(row, verdict=Verdict.VICTIM, cause=explained,
-                       message=f"right on clean inputs; explained by {explained}. {end.message}")  # fmt: skip
+        message = f"right on clean inputs; explained by {explained}. {end.message}"
+        return replace(row, verdict=Verdict.VICTIM, cause=explained, message=message)
     if end.verdict is Verdict.GUILTY:
-        message = f"right on clean inputs, nothing before it is guilty, yet end to end {end.message}"
+        message = f"right on clean inputs, none before it guilty, yet end to end {end.message}"
         return replace(row, verdict=Verdict.DRIFT, message=message)
     return replace(row, verdict=end.verdict, message=end.message)
 
 
-def _first_of_its_kind(
-    row: Row, point: Point, end: Finding, guilty: Mapping[str, Row]
-) -> Row:
+def _first_of_its_kind(row: Row, point: Point, end: Finding, guilty: Mapping[str, Row]) -> Row:
     """A value with no clean inputs of its own: explained only by what it is made from."""
     cause = next((name for name in point.depends if name in guilty), None)
     if cause is None:
@@ -203,7 +201,7 @@ def _cause(
     """The module around it that is at fault, or else the first point before it that is."""
     around = item.parent
     while around is not None:
-        if around.encloses in enclosing:
+        if around.key in enclosing:
             return around.firing.point.name
         around = around.parent
     return next(iter(guilty), None)
@@ -221,7 +219,9 @@ def _local(
     if tap is None:
         return missing(forced.stopped, fired, declared)
     if fired > declared and firing.index == declared - 1:
-        return Finding(Verdict.EXTRA, f"it occurred {fired} times, the reference's {declared} times")
+        return Finding(
+            Verdict.EXTRA, f"it occurred {fired} times, the reference's {declared} times"
+        )
     residual = recorded.local if evidence.level == "module" else recorded.local_block
     truth = Truth(reference, _residual(bundle, residual, reference))
     base = bundle.tensor(recorded.inputs[point.forced[0]]) if point.base else None
@@ -250,9 +250,7 @@ def _end_to_end(
     )  # fmt: skip
 
 
-def _with_base(
-    firing: Firing, evidence: Evidence, truth: Truth
-) -> tuple[Truth, Array | None]:
+def _with_base(firing: Firing, evidence: Evidence, truth: Truth) -> tuple[Truth, Array | None]:
     """What a residual block added its update to, in each of the three executions."""
     name = firing.point.base or ""
     before = evidence.bundle.get(name, firing.index)

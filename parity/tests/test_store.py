@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parity.core.errors import BundleError
-from parity.core.store import MANIFEST, TENSORS, Bundle, BundleWriter, ReferenceFiring, locked
+from parity.core.store import MANIFEST, TENSORS, Bundle, BundleWriter, ReferenceFiring
 
 
 def write(folder, seed=0):
@@ -59,14 +59,17 @@ def test_a_flipped_bit_anywhere_is_refused_by_name(tmp_path, name):
         damaged = bytearray(original)
         damaged[position] ^= 1 << int(rng.integers(8))
         (tmp_path / "b" / name).write_bytes(bytes(damaged))
+        refused = None
         try:
             bundle = Bundle.open(tmp_path / "b")
             bundle.check()
         except BundleError as error:
-            assert name in str(error) or "manifest" in str(error) or TENSORS in str(error)
-        else:
+            refused = str(error)
+        if refused is None:
             # White space in JSON and padding in a header carry nothing; values must be intact.
             assert bundle.points == _intact(tmp_path, original, name)
+        else:
+            assert str(tmp_path / "b") in refused
 
 
 def _intact(tmp_path, original, name):
