@@ -28,7 +28,8 @@ Int64: TypeAlias = npt.NDArray[np.int64]
 class Qwen2VLImageProcessor(PixelSettings):
     """Reads, resizes, normalises and cuts images.
 
-    Mirrors ``Qwen2VLImageProcessorPil`` (transformers 5.23); the results are equal bit for bit.
+    Mirrors ``Qwen2VLImageProcessorPil`` (transformers 5.23); with the same Pillow the results are
+    equal bit for bit.
     """
 
     @classmethod
@@ -156,7 +157,9 @@ def resize(image: UInt8, size: tuple[int, int], resample: int) -> UInt8:
     """Resize one image [C, H, W] with Pillow to [C, *size].
 
     Mirrors ``resize`` (transformers 5.23, image_transforms.py): through 8-bit RGB, with no
-    reducing gap.
+    reducing gap. What comes out is Pillow's: version 13 filters the height before the width
+    where earlier ones did the width first, so two machines have to have the same side of 13 to
+    prepare the same pixels.
     """
     height, width = size
     picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(image, 0, -1)))

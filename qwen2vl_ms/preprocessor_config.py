@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,20 +71,20 @@ def count(default: int) -> Any:
 
 def is_count(value: Any) -> bool:
     """Whether ``value`` is an integer of at least 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def is_positive(value: Any) -> bool:
     """Whether ``value`` is a finite number above 0."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value > 0
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and float(value) > 0
 
 
 def _is_triple(value: Any) -> bool:
     return (
         isinstance(value, (list, tuple))
         and len(value) == 3
-        and all(isinstance(x, (int, float)) and math.isfinite(x) for x in value)
+        and all(isinstance(x, Real) and math.isfinite(x) for x in value)
     )
 
 

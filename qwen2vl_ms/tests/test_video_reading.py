@@ -92,6 +92,12 @@ def test_bad_videos_and_settings_are_refused(videos, call, words):
     refused(videos, *words, **call)
 
 
+def test_numbers_may_be_numpys():
+    processor = Qwen2VLVideoProcessor(**BUDGET)
+    call = {"do_sample_frames": True, "num_frames": np.int64(4)}
+    assert processor(video(), **call)["video_grid_thw"][0, 0] == 2
+
+
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
