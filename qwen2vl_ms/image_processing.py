@@ -157,9 +157,9 @@ def resize(image: UInt8, size: tuple[int, int], resample: int) -> UInt8:
     """Resize one image [C, H, W] with Pillow to [C, *size].
 
     Mirrors ``resize`` (transformers 5.23, image_transforms.py): through 8-bit RGB, with no
-    reducing gap. What comes out is Pillow's: version 13 filters the height before the width
-    where earlier ones did the width first, so two machines have to have the same side of 13 to
-    prepare the same pixels.
+    reducing gap. What comes out is Pillow's: version 13 filters the height first where that is
+    less work, earlier ones always the width first. Two machines prepare the same pixels only if
+    both have Pillow 13 or neither has.
     """
     height, width = size
     picture = Image.fromarray(np.ascontiguousarray(np.moveaxis(image, 0, -1)))
