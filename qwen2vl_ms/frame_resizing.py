@@ -2,8 +2,8 @@
 
 The reference resizes images with Pillow and frames with torchvision, which hands 8-bit frames to
 torch. Both filter the width, then the height, with an 8-bit picture in between, but with weights
-of another precision, and Pillow 13 takes the height first where that is less work: on noise, the same
-picture then differs by up to 31 of 256 levels. So frames do not go through Pillow here.
+of another precision, and Pillow 13 takes the height first where that is less work: on noise, the
+same picture then differs by up to 31 of 256 levels. So frames do not go through Pillow here.
 
 N sizes along the resized axis before and after, K taps of the filter.
 """
