@@ -87,12 +87,13 @@ class Section:
         self.problems.append(f"{self.prefix}{key} {problem}")
 
     def read(self, key: str, wanted: str, accepts: Callable[[Any], bool]) -> Any:
-        """The value of a key that has to be there and acceptable, or a noted problem."""
+        """The value of a key that has to be there and acceptable, or None and a noted problem."""
         value = self.values.get(key)
         if value is None:
             self.complain(key, f"is missing: it has to be {wanted}, as the checkpoint was trained")
         elif not accepts(value):
             self.complain(key, f"is {value!r}: it has to be {wanted}")
+            return None
         return value
 
     def size(self, key: str, minimum: int = 1) -> Any:
@@ -113,8 +114,7 @@ class Section:
 
     def mapping(self, key: str) -> Mapping[str, Any]:
         """A JSON object."""
-        value = self.read(key, "an object", lambda v: isinstance(v, Mapping))
-        return value if isinstance(value, Mapping) else {}
+        return self.read(key, "an object", lambda v: isinstance(v, Mapping)) or {}
 
     def refuse_unknown(self, *known: Iterable[str]) -> None:
         """Note every key that is not in the known ones."""
@@ -185,13 +185,12 @@ def _text_section(top: Section) -> Section:
 def _vision_section(top: Section) -> Section:
     """The vision keys; ``in_chans`` is the hub's name of ``in_channels``."""
     given = {k: v for k, v in top.mapping("vision_config").items() if v is not None}
-    section = Section("vision_config.", {**VISION_DEFAULTS, **given}, top.problems)
+    section = Section("vision_config.", given, top.problems)
     section.refuse_unknown(_VISION_KEYS, IGNORED_KEYS)
-    hub = given.get("in_chans")
-    if hub is not None and given.get("in_channels", hub) != hub:
-        section.complain("in_chans", f"is {hub!r}, in_channels is {given['in_channels']!r}")
-    elif hub is not None:
-        section.values = {**section.values, "in_channels": hub}
+    channels = given.get("in_chans", given.get("in_channels", VISION_DEFAULTS["in_channels"]))
+    if given.get("in_channels", channels) != channels:
+        section.complain("in_chans", f"is {channels!r}, unlike in_channels")
+    section.values = {**VISION_DEFAULTS, **given, "in_channels": channels}
     return section
 
 
@@ -199,8 +198,10 @@ def _refuse_unsupported(section: Section) -> None:
     """Note what would change the model and is not implemented."""
     if section.values.get("use_sliding_window"):
         section.complain("use_sliding_window", "is on: the port has full attention only")
-    kinds = section.values.get("layer_types") or ()
-    if any(kind != "full_attention" for kind in kinds):
+    kinds = section.values.get("layer_types")
+    if kinds is not None and not (
+        isinstance(kinds, list) and all(k == "full_attention" for k in kinds)
+    ):
         section.complain("layer_types", f"is {kinds!r}: the port has 'full_attention' only")
 
 
@@ -217,20 +218,19 @@ def _top_fields(top: Section, text: Section) -> dict[str, Any]:
 def _text_fields(text: Section) -> dict[str, Any]:
     """The fields of `Qwen2VLTextConfig`."""
     rope = _rope_section(text, "default", "mrope")
+    section = rope.read("mrope_section", "a list of three positive integers", _is_section)
     return {
         **{key: text.size(key) for key in _TEXT_SIZES},
         "hidden_act": text.choice("hidden_act", "silu"),
         "rms_norm_eps": text.number("rms_norm_eps"),
         "rope_theta": rope.number("rope_theta"),
-        "mrope_section": tuple(
-            rope.read("mrope_section", "a list of three positive integers", _is_section) or ()
-        ),
+        "mrope_section": tuple(section or ()),
     }
 
 
 def _vision_fields(vision: Section) -> dict[str, Any]:
     """The fields of `Qwen2VLVisionConfig`."""
-    given = any(vision.values.get(key) for key in _ROPE_DICTS)
+    given = any(key in vision.values for key in _ROPE_DICTS)
     rope = _rope_section(vision, "axial") if given else vision
     return {
         **{key: vision.size(key) for key in _VISION_SIZES},
@@ -244,16 +244,19 @@ def _rope_section(owner: Section, *types: str) -> Section:
     """The rotary parameters under one set of names.
 
     ``rope_type`` is the newer name of ``type``; "default" beside an ``mrope_section`` still means
-    M-RoPE, and ``rope_theta`` is inside or, in the hub's layout, beside.
+    M-RoPE. ``rope_theta`` is inside or, in the hub's layout, beside.
     """
-    name = next((key for key in _ROPE_DICTS if owner.values.get(key)), _ROPE_DICTS[0])
-    values = dict(owner.mapping(name))
-    values.setdefault("rope_theta", owner.values.get("rope_theta"))
-    rope = Section(f"{owner.prefix}{name}.", values, owner.problems)
+    given = [key for key in _ROPE_DICTS if owner.values.get(key) is not None]
+    if len(given) == 2 and owner.values[given[0]] != owner.values[given[1]]:
+        owner.complain(given[0], f"and {given[1]} differ: keep the one used in training")
+    name = given[0] if given else _ROPE_DICTS[0]
+    inside = dict(owner.mapping(name))
+    rope = Section(f"{owner.prefix}{name}.", inside, owner.problems)
     rope.refuse_unknown(("type", "rope_type", "rope_theta", "mrope_section"))
     for key in ("type", "rope_type"):
-        if key in values or (key == "rope_type" and "type" not in values):
+        if key in inside or (key == "rope_type" and "type" not in inside):
             rope.choice(key, *types)
+    rope.values = {"rope_theta": owner.values.get("rope_theta"), **inside}
     return rope
 
 
@@ -266,25 +269,38 @@ def _inconsistencies(
     top: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any]
 ) -> list[str]:
     """What is wrong between values that are each acceptable."""
-    head_dim = text["hidden_size"] // text["num_attention_heads"]
-    tokens = {key: top[key] for key in _TOKEN_KEYS}
-    rules = {
-        f"hidden_size {text['hidden_size']} is not a multiple of num_attention_heads "
-        f"{text['num_attention_heads']}": text["hidden_size"] % text["num_attention_heads"],
-        f"num_attention_heads {text['num_attention_heads']} is not a multiple of "
-        f"num_key_value_heads {text['num_key_value_heads']}": text["num_attention_heads"]
-        % text["num_key_value_heads"],
-        f"mrope_section {list(text['mrope_section'])} sums to {sum(text['mrope_section'])}: it has "
-        f"to sum to half the head's width, {head_dim} / 2": 2 * sum(text["mrope_section"])
-        != head_dim,
-        f"vision_config.embed_dim {vision['embed_dim']} is not a multiple of 4 x num_heads "
-        f"{vision['num_heads']}": vision["embed_dim"] % (4 * vision["num_heads"]),
-        f"vision_config.hidden_size {vision['hidden_size']} is not the text's hidden_size "
-        f"{text['hidden_size']}": vision["hidden_size"] != text["hidden_size"],
-        f"{tokens} have to be two different ids below vocab_size {text['vocab_size']}": len(
-            set(tokens.values())
-        )
-        != len(tokens)
-        or max(tokens.values()) >= text["vocab_size"],
-    }
-    return [problem for problem, broken in rules.items() if broken]
+    hidden, heads, kv_heads = (
+        text[key] for key in ("hidden_size", "num_attention_heads", "num_key_value_heads")
+    )
+    section, tokens = list(text["mrope_section"]), [top[key] for key in _TOKEN_KEYS]
+    width, vision_heads = vision["embed_dim"], vision["num_heads"]
+    checks = (
+        (
+            hidden % heads == 0,
+            f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}",
+        ),
+        (
+            heads % kv_heads == 0,
+            f"num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}",
+        ),
+        (
+            2 * sum(section) == hidden // heads,
+            f"mrope_section {section} sums to {sum(section)}: it has to be half of the head's "
+            f"width {hidden // heads}",
+        ),
+        (
+            width % (4 * vision_heads) == 0,
+            f"vision_config.embed_dim {width} is not a multiple of 4 x num_heads {vision_heads}",
+        ),
+        (
+            vision["hidden_size"] == hidden,
+            f"vision_config.hidden_size {vision['hidden_size']} is not the text's hidden_size "
+            f"{hidden}",
+        ),
+        (
+            len(set(tokens)) == len(tokens) and max(tokens) < text["vocab_size"],
+            f"{' and '.join(_TOKEN_KEYS)} are {tokens}: they have to be two different ids below "
+            f"vocab_size {text['vocab_size']}",
+        ),
+    )
+    return [problem for fits, problem in checks if not fits]

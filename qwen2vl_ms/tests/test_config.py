@@ -184,11 +184,23 @@ REFUSED: dict[str, dict[str, Any]] = {
     "vision_config.hidden_size 3584 is not the text's hidden_size 1536": {
         "vision_config.hidden_size": MISSING
     },
-    "vision_config.in_chans is 1, in_channels is 3": {
+    "vision_config.in_chans is 1, unlike in_channels": {
         "vision_config.in_chans": 1,
         "vision_config.in_channels": 3,
     },
-    "two different ids below vocab_size": {"image_token_id": 151656},
+    "are [151656, 151656]: they have to be two different ids": {"image_token_id": 151656},
+    "they have to be two different ids below vocab_size 151656": {"vocab_size": 151656},
+    "rope_scaling.mrope_section is 5": {"rope_scaling.mrope_section": 5},
+    "rope_scaling.type is ['mrope']": {"rope_scaling.type": ["mrope"]},
+    "rope_parameters and rope_scaling differ": {
+        "rope_parameters": {"rope_type": "default", "mrope_section": [24, 24, 16]}
+    },
+    "rope_scaling is 'mrope'": {"rope_scaling": "mrope"},
+    "layer_types is 5": {"layer_types": 5},
+    "text_config is 5": {"text_config": 5},
+    "vision_config.rope_parameters.rope_type is 'default'": {
+        "vision_config.rope_parameters": {"rope_type": "default", "rope_theta": 1e4}
+    },
     "text_config.rms_norm_eps is 1e-05, on the top level it is 1e-06": {
         "text_config": {"rms_norm_eps": 1e-5}
     },
@@ -230,3 +242,25 @@ def test_a_folder_without_a_usable_file(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(Qwen2VLError, match=message):
             Qwen2VLConfig.from_pretrained(tmp_path)
+
+
+def dotted_keys(values: dict[str, Any], prefix: str = "") -> list[str]:
+    """Every key, also of the objects inside."""
+    keys = [prefix + key for key in values]
+    inner = [(key, value) for key, value in values.items() if isinstance(value, dict)]
+    return keys + [k for key, value in inner for k in dotted_keys(value, f"{prefix}{key}.")]
+
+
+STRANGE = [None, True, 0, -1, 5, 3.5, "x", [], [1], {}, {"a": 1}, [[1]], float("nan"), 10**30]
+
+
+@pytest.mark.parametrize("base", [HUB, nested()], ids=["published", "nested"])
+def test_no_value_of_any_key_crashes_the_reader(base: dict[str, Any]) -> None:
+    refused = 0
+    for key in dotted_keys(base):
+        for value in STRANGE:
+            try:
+                Qwen2VLConfig.from_dict(changed(base, {key: value}))
+            except Qwen2VLError:
+                refused += 1
+    assert refused > 10 * len(STRANGE)
