@@ -31,10 +31,9 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunRes
     started = time.monotonic()
     console = Console(stderr=True)
     session = Session(settings, say=lambda line: console.print(line, highlight=False))
+    session.validate()
     shown = {point.name for point in select(session.points, patterns)}
     pairs = [(case, dtype) for case in session.cases for dtype in settings.dtypes]
-    for dtype in settings.dtypes:
-        precision(dtype)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("reference", total=None)
@@ -63,8 +62,7 @@ def capture_job(settings: Settings) -> None:
         ParityError: the reference cannot be run here.
     """
     session = Session(settings)
-    for dtype in settings.dtypes:
-        precision(dtype)
+    session.validate()
     run_reference = load_by_name(settings.reference, REFERENCES, "reference")
     for case in session.cases:
         for dtype in settings.dtypes:

@@ -124,11 +124,7 @@ def _session(state: State) -> Session:
     if state.session is None:
         session = Session(state.settings)
         try:
-            _ = session.cases, session.points
-            if state.settings.plant is not None:
-                from parity.faults import find
-
-                find(state.settings.plant)
+            session.validate()
         except ParityError as error:
             raise pytest.UsageError(str(error)) from error
         state.session = session

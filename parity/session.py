@@ -88,6 +88,23 @@ class Session:
         """The firings of ``case`` in ``stages``, in execution order."""
         return [f for f in qwen2vl.schedule(self.points, case) if f.stage in stages]
 
+    def validate(self) -> None:
+        """Check every setting that can be checked without running anything.
+
+        Raises:
+            ParityError: one names something that is not there.
+        """
+        from parity.faults import find
+
+        _ = self.cases, self.declared
+        for dtype in self.settings.dtypes:
+            precision(dtype)
+            load_gates(dtype)
+        target(self.settings.candidate, CANDIDATES, "candidate")
+        target(self.settings.reference, REFERENCES, "reference")
+        if self.settings.plant is not None:
+            find(self.settings.plant)
+
     def run(self, case: Case, dtype: str, stages: Collection[str] = STAGES) -> list[Row]:
         """The rows of one case in one dtype: both executions of the candidate, judged.
 
@@ -222,22 +239,33 @@ class Session:
             "capture": json_hash([file_hash(HERE / name) for name in CAPTURE_SOURCES]),
             "torch": version("torch"),
             "transformers": version("transformers"),
+            # Pillow 13 resizes in another order than Pillow 12, and gives other pixels.
+            "pillow": version("pillow"),
         }
 
 
+def target(name: str, known: dict[str, str], what: str) -> tuple[str, str]:
+    """Module and attribute that ``name`` stands for: one of ``known``, or ``module:attribute``.
+
+    Raises:
+        ParityError: it is neither.
+    """
+    module, _, attribute = known.get(name, name).partition(":")
+    if not attribute:
+        raise ParityError(
+            f"unknown {what} {name!r}; there are: {', '.join(known)}, or your own as "
+            "package.module:attribute"
+        )
+    return module, attribute
+
+
 def load_by_name(name: str, known: dict[str, str], what: str) -> Any:
-    """The class or function called ``name``: one of ``known``, or ``package.module:attribute``.
+    """The class or function called ``name``.
 
     Raises:
         ParityError: there is no such thing, or a package it needs is missing.
     """
-    target = known.get(name, name)
-    module, _, attribute = target.partition(":")
-    if not attribute:
-        raise ParityError(
-            f"unknown {what} {name!r}; there are: {', '.join(known)}, or your own "
-            "as package.module:attribute"
-        )
+    module, attribute = target(name, known, what)
     try:
         return getattr(importlib.import_module(module), attribute)
     except ImportError as error:

@@ -52,10 +52,9 @@ class MindSporeCandidate:
 
     def preprocess(self, case: Case) -> dict[str, Array]:
         """The port's own processor on ``case``."""
-        budget = {} if case.max_pixels is None else {"max_pixels": case.max_pixels}
         from qwen2vl_ms import Qwen2VLProcessor
 
-        processor = Qwen2VLProcessor.from_pretrained(self.checkpoint, **budget)
+        processor = Qwen2VLProcessor.from_pretrained(self.checkpoint)
         texts = [
             str(processor.apply_chat_template(conversation, add_generation_prompt=True))
             for conversation in case.messages
@@ -63,7 +62,15 @@ class MindSporeCandidate:
         parts = [part for prompt in case.prompts for part in prompt]
         images = [str(part.image) for part in parts if part.image]
         videos = [[str(frame) for frame in part.frames] for part in parts if part.frames]
-        batch = processor(text=texts, images=images or None, videos=videos or None, padding=True)
+        budget = {} if case.max_pixels is None else {"max_pixels": case.max_pixels}
+        batch = processor(
+            text=texts,
+            images=images or None,
+            videos=videos or None,
+            padding=True,
+            images_kwargs=budget,
+            videos_kwargs={"do_sample_frames": False} if videos else None,
+        )
         return {name: np.asarray(value) for name, value in batch.items()}
 
     def free(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,21 @@ def reference_inputs(case: Case, checkpoint: Path) -> dict[str, Array]:
     """The reference processor's outputs for ``case``: integers int64, pixels float32.
 
     Mirrors ``transformers.Qwen2VLProcessor.__call__`` with the Pillow image back end. Only a
-    case with a video needs torchvision, which the reference's video processor is made of.
+    case with a video needs torchvision, which the reference's video processor is made of, and
+    which has to be imported before transformers: that happens in a process of its own.
 
     Raises:
         CaseError: an image cannot be read.
         ParityError: a video case, and torchvision is not installed where it belongs.
     """
+    if "video" not in case.modalities:
+        return _prepare(case, checkpoint)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(_prepare, case, checkpoint).result()
+
+
+def _prepare(case: Case, checkpoint: Path) -> dict[str, Array]:
+    """The work of :func:`reference_inputs`, in this process."""
     videos = "video" in case.modalities
     video_processor = _video_processor(checkpoint) if videos else None
     from transformers import AutoTokenizer

@@ -1,0 +1,126 @@
+"""`pytest parity/`: ids, selection, exit status, workers, and what it does not import."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(tmp_path, *arguments, interpreter=()):
+    command = [sys.executable, *interpreter, "-m", "pytest", "parity/suites", "-p",
+               "no:cacheprovider", "--report", str(tmp_path / "report"), *arguments]  # fmt: skip
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def outcomes(done):
+    return {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped)", done.stdout)}
+
+
+def test_the_porting_loop_passes_without_importing_pytorch(tmp_path):
+    done = run(tmp_path, "-q", "-k", "vision", interpreter=("-X", "importtime"))
+    assert done.returncode == 0, done.stdout
+    assert outcomes(done)["passed"] > 100
+    assert "parity PASSED" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "mindspore" in imported
+    assert not imported & {"torch", "transformers", "torchvision"}
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+def test_ids_name_case_dtype_and_point(tmp_path):
+    done = run(tmp_path, "--collect-only", "-q", "--case", "two-images")
+    assert (
+        "parity/suites/test_vision.py::test_block[two-images-fp32-visual.blocks.3]" in done.stdout
+    )
+
+
+def test_block_level_looks_at_blocks_only(tmp_path):
+    done = run(tmp_path, "-q", "--level", "block", "--case", "single-image")
+    assert done.returncode == 0, done.stdout
+    assert "attn" not in done.stdout
+
+
+def test_a_fault_is_one_failure_that_explains_the_rest(tmp_path):
+    done = run(tmp_path, "--plant", "quick-gelu-as-gelu", "--case", "single-image")
+    assert done.returncode == 1
+    assert outcomes(done)["failed"] == 1
+    assert outcomes(done)["skipped"] > 30
+    assert "test_block_part[single-image-fp32-visual.blocks.2.mlp]" in done.stdout
+    assert re.search(r"SKIPPED \[\d+\] .*VICTIM of visual\.blocks\.2\.mlp", done.stdout)
+    assert "First guilty: visual.blocks.2.mlp" in done.stdout
+    assert str(tmp_path / "report") in done.stdout
+
+
+def test_victims_fail_when_the_guilty_test_is_not_selected(tmp_path):
+    """Skipped tests alone would leave a green run over a broken model."""
+    done = run(tmp_path, "--plant", "quick-gelu-as-gelu", "--case", "single-image", "-k", "merger")
+    assert done.returncode == 1
+    assert outcomes(done)["failed"] == 1
+    assert "VICTIM: visual.merger" in done.stdout
+    assert "The guilty point's own test is not selected" in done.stdout
+
+
+def test_two_workers_agree_with_one_process_and_capture_once(tmp_path):
+    cases = ("--case", "single-image", "--case", "text-only")
+    bundles = tmp_path / "bundles"
+    both = run(tmp_path, "-q", "-n", "2", "--bundles", str(bundles), *cases)
+    assert both.returncode == 0, both.stdout
+    assert len([path for path in bundles.iterdir() if path.is_dir()]) == 2
+    before = {path: path.stat().st_mtime_ns for path in bundles.iterdir() if path.is_dir()}
+    one = run(tmp_path, "-q", "--bundles", str(bundles), *cases)
+    assert outcomes(one) == outcomes(both)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    counts = [re.search(r"(\d+) of \d+ rows compared", done.stdout)[1] for done in (one, both)]
+    assert counts[0] == counts[1]
+
+
+def test_two_workers_fail_with_the_guilty_point(tmp_path):
+    done = run(tmp_path, "-q", "-n", "2", "--plant", "rms-eps", "--case", "text-only",
+               "--case", "single-image")  # fmt: skip
+    assert done.returncode == 1
+    assert "First guilty: language_model.layers.1.input_layernorm" in done.stdout
+    assert outcomes(done)["failed"] == 2
+
+
+def test_nothing_selected_is_not_a_pass(tmp_path):
+    done = run(tmp_path, "-q", "-k", "no-such-test")
+    assert done.returncode == 5
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--case", "nonsense"), "no case is named nonsense; there are: single-image"),
+        (("--plant", "nonsense"), "no fault is named 'nonsense'"),
+        (("--checkpoint", "/nonexistent"), "cannot read /nonexistent/config.json"),
+        (("--cases-file", "/nonexistent"), "cannot read the cases file /nonexistent"),
+        (("--dtype", "fp8"), "unknown dtype 'fp8'"),
+        (("--candidate", "nonsense"), "unknown candidate 'nonsense'"),
+    ],
+)
+def test_a_setting_that_names_nothing_is_a_usage_error(tmp_path, arguments, message):
+    done = run(tmp_path, "-q", *arguments)
+    assert done.returncode == 4, done.stdout
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_reference_that_cannot_run_is_exit_status_two(tmp_path):
+    done = run(tmp_path, "-q", "--case", "text-only", "--bundles", str(tmp_path / "b"),
+               "--reference", "parity.tests.broken:capture")  # fmt: skip
+    assert done.returncode == 2, done.stdout
+    assert "could not run" in done.stdout
+
+
+def test_a_foreign_folder_is_not_overwritten(tmp_path):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "thesis.txt").write_text("years of work")
+    done = run(tmp_path, "-q", "--case", "text-only")
+    assert done.returncode == 2
+    assert (tmp_path / "report" / "thesis.txt").read_text() == "years of work"
