@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mindspore as ms
@@ -135,8 +136,6 @@ def test_the_seam_is_where_rounding_is() -> None:
     inexact = re.compile(
         r"ops\.(MatMul|BatchMatMul|softmax|Softmax|gelu|silu|LayerNorm|exp|matmul)"
     )
-    from pathlib import Path
-
     package = Path(ops.__file__).parent
     found = {p.name for p in package.glob("*.py") if inexact.search(p.read_text(encoding="utf-8"))}
     assert found == {"ops.py"}

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from qwen2vl_ms import Qwen2VLError, Qwen2VLForConditionalGeneration
 from qwen2vl_ms.tests import tiny
-from qwen2vl_ms.weights import parameter_name
+from qwen2vl_ms.weights import load_weights, parameter_name
 
 Tensors = dict[str, torch.Tensor]
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -237,6 +237,11 @@ def test_a_broken_index(folder: Path, content: str) -> None:
         load(folder)
 
 
+def test_no_folder(original: Path, tmp_path: Path) -> None:
+    with pytest.raises(Qwen2VLError, match="nowhere is not a folder"):
+        load_weights(load(original), tmp_path / "nowhere")
+
+
 def test_no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     with pytest.raises(Qwen2VLError, match=r"holds neither model\.safetensors nor"):
@@ -247,8 +252,6 @@ def test_no_weights(folder: Path) -> None:
 
 
 def test_a_failed_load_leaves_the_model_alone(folder: Path) -> None:
-    from qwen2vl_ms.weights import load_weights
-
     model = load(folder)
     before = model.lm_head.weight.asnumpy().copy()
     rewrite(folder, lambda t: {name: v + 1 for name, v in t.items() if name != EMBEDDING})
