@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ else:
 CASE_KEYS = {"about", "decode_steps", "max_pixels", "prompts"}
 PART_KEYS = ({"image"}, {"video", "fps"}, {"text"}, {"text_file"})
 FRAME_SUFFIXES = {".png", ".jpg"}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""A case's name becomes part of test ids and of a folder's name."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def load_cases(path: Path) -> dict[str, Case]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CaseError(f"cannot read the cases file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CaseError(f"the cases file {path} is not TOML: {error}") from error
     if not data:
         raise CaseError(f"the cases file {path} holds no case")
@@ -103,23 +106,26 @@ def select_cases(cases: Mapping[str, Case], names: Sequence[str]) -> list[Case]:
     unknown = [name for name in names if name not in cases]
     if unknown:
         raise CaseError(f"no case is named {', '.join(unknown)}; there are: {', '.join(cases)}")
-    return [cases[name] for name in names] if names else list(cases.values())
+    return [cases[name] for name in dict.fromkeys(names)] if names else list(cases.values())
 
 
 def _case(name: str, table: Any, path: Path) -> Case:
     """One table as a case."""
     where = f"{path}: case {name!r}"
+    if not NAME.fullmatch(name):
+        raise CaseError(f"{where}: a name is made of letters, digits, '-', '_' and '.'")
     if not isinstance(table, dict) or not isinstance(table.get("prompts"), list):
         raise CaseError(f"{where} needs a list of prompts ([[{name}.prompts]])")
-    if unknown := set(table) - CASE_KEYS:
-        raise CaseError(f"{where} has unknown keys {sorted(unknown)}; known: {sorted(CASE_KEYS)}")
-    steps, budget = table.get("decode_steps", 0), table.get("max_pixels")
-    if not _count(steps) or not (budget is None or (_count(budget) and budget > 0)):
-        raise CaseError(f"{where}: decode_steps and max_pixels have to be whole numbers from 0")
+    _known(table, CASE_KEYS, where)
     if not table["prompts"]:
-        raise CaseError(f"{where} has an empty list of prompts")
-    prompts = tuple(_prompt(prompt, where, path.parent) for prompt in table["prompts"])
-    return Case(name, str(table.get("about", "")), prompts, steps, budget)
+        raise CaseError(f"{where} has an empty list of prompts; add a [[{name}.prompts]]")
+    return Case(
+        name,
+        about=_string(table, "about", where) if "about" in table else "",
+        prompts=tuple(_prompt(prompt, where, path.parent) for prompt in table["prompts"]),
+        decode_steps=_whole(table, "decode_steps", 0, where) or 0,
+        max_pixels=_whole(table, "max_pixels", 1, where),
+    )
 
 
 def _prompt(prompt: Any, where: str, root: Path) -> tuple[Part, ...]:
@@ -127,6 +133,7 @@ def _prompt(prompt: Any, where: str, root: Path) -> tuple[Part, ...]:
     content = prompt.get("content") if isinstance(prompt, dict) else None
     if not isinstance(content, list) or not content:
         raise CaseError(f"{where}: a prompt needs a non-empty list named content")
+    _known(prompt, {"content"}, f"{where}: a prompt")
     return tuple(_part(part, where, root) for part in content)
 
 
@@ -140,29 +147,91 @@ def _part(part: Any, where: str, root: Path) -> Part:
             "{text_file = ..}, {image = ..}, {video = .., fps = ..}"
         )
     if "text" in part:
-        return Part(text=str(part["text"]))
+        return Part(text=_string(part, "text", where))
     if "text_file" in part:
-        return Part(text=_inside(root, part["text_file"], where).read_text(encoding="utf-8"))
+        return Part(text=_text(_file(root, _string(part, "text_file", where), where), where))
     if "image" in part:
-        return Part(image=_inside(root, part["image"], where))
+        return Part(image=_file(root, _string(part, "image", where), where))
     if "video" not in part:
-        raise CaseError(f"{where}: {part!r} has fps and no video")
-    folder = _inside(root, part["video"], where)
-    frames = tuple(sorted(f for f in folder.iterdir() if f.suffix in FRAME_SUFFIXES))
-    if not frames:
+        raise CaseError(f"{where}: {part!r} has fps and no video; add video = .. or drop fps")
+    return Part(frames=_frames(root, _string(part, "video", where), where), fps=_fps(part, where))
+
+
+def _frames(root: Path, name: str, where: str) -> tuple[Path, ...]:
+    """The frames in the folder ``name``, by name."""
+    folder = _inside(root, name, where)
+    try:
+        found = sorted(entry for entry in folder.iterdir() if entry.suffix in FRAME_SUFFIXES)
+    except OSError as error:
+        raise CaseError(
+            f"{where} names {name!r}, which is no folder of frames: {error.strerror}"
+        ) from error
+    if not found:
         raise CaseError(f"{where}: {folder} holds no frames (*.png, *.jpg)")
-    return Part(frames=frames, fps=float(part.get("fps", 2.0)))
+    return tuple(_file(root, str(frame), where) for frame in found)
 
 
-def _inside(root: Path, name: object, where: str) -> Path:
+def _fps(part: Mapping[str, Any], where: str) -> float:
+    """Frames a second of a video; 2 where it is not said."""
+    value = part.get("fps", 2.0)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= sys.float_info.max:
+        raise CaseError(f"{where}: fps = {value!r} has to be a positive number")
+    return float(value)
+
+
+def _text(path: Path, where: str) -> str:
+    """The content of a text file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CaseError(f"{where}: {path} is not UTF-8 ({error}); save it as UTF-8") from error
+    except OSError as error:
+        raise CaseError(f"{where}: cannot read {path}: {error.strerror}") from error
+
+
+def _file(root: Path, name: str, where: str) -> Path:
     """The existing file ``name`` below ``root``."""
-    path = (root / str(name)).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise CaseError(f"{where} names {name!r}, which is outside {root}")
-    if not path.exists():
+    path = _inside(root, name, where)
+    if not path.is_file():
+        raise CaseError(f"{where} names {name!r}, which is no file")
+    return path
+
+
+def _inside(root: Path, name: str, where: str) -> Path:
+    """What is called ``name`` below ``root``, links followed."""
+    try:
+        path = (root / name).resolve()
+        inside, there = path.is_relative_to(root.resolve()), path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        # A folder that may not be entered, a loop of links, a NUL in the name.
+        raise CaseError(f"{where} names {name!r}, which is no usable path: {error}") from error
+    if not inside:
+        raise CaseError(f"{where} names {name!r}, which is outside {root}; copy it there")
+    if not there:
         raise CaseError(f"{where} names {name!r}, which is not in {root}")
     return path
 
 
-def _count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _known(table: Mapping[str, Any], keys: set[str], where: str) -> None:
+    """Refuse keys that would be ignored."""
+    if unknown := set(table) - keys:
+        raise CaseError(f"{where} has unknown keys {sorted(unknown)}; known: {sorted(keys)}")
+
+
+def _string(table: Mapping[str, Any], key: str, where: str) -> str:
+    """A value that has to be text."""
+    value = table[key]
+    if not isinstance(value, str):
+        raise CaseError(f"{where}: {key} = {value!r} has to be a string in quotes")
+    return value
+
+
+def _whole(table: Mapping[str, Any], key: str, least: int, where: str) -> int | None:
+    """A value that has to be a whole number, if it is there."""
+    value = table.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise CaseError(f"{where}: {key} = {value!r} has to be a whole number from {least}")
+    return value

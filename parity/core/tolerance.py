@@ -39,7 +39,7 @@ def load_gates(dtype: str, path: Path = DEFAULT_FILE) -> Gates:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParityError(f"cannot read the gates file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ParityError(f"the gates file {path} is not TOML: {error}") from error
     table = data.get(dtype)
     if not isinstance(table, dict):
@@ -55,10 +55,13 @@ def _gate(table: Mapping[str, Any], dtype: str, scope: str, path: Path) -> Gate:
     values = table.get(scope, {})
     names = {field.name for field in fields(Gate)}
     if not isinstance(values, dict) or set(values) != names:
-        raise ParityError(f"{path}: [{dtype}.{scope}] must name exactly {sorted(names)}")
+        found = sorted(values) if isinstance(values, dict) else values
+        raise ParityError(
+            f"{path}: [{dtype}.{scope}] must name exactly {sorted(names)}; it has {found}"
+        )
     for name, value in values.items():
-        usable = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-        if not usable or value == float("inf"):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 < value <= sys.float_info.max:
             raise ParityError(
                 f"{path}: [{dtype}.{scope}] {name} = {value!r} cannot gate anything; "
                 "it has to be a positive number"

@@ -19,6 +19,7 @@ from parity.core.rows import Kind
 from parity.core.trace import Array
 
 ARCHITECTURE = "qwen2_vl"
+MAX_DEPTH = 1000
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,25 @@ def read_depths(checkpoint: Path) -> Depths:
             f"cannot read {path}: {error.strerror}; --checkpoint has to name a Hugging Face "
             "checkpoint folder (the embedded one is fixtures/qwen2vl-tiny)"
         ) from error
-    except ValueError as error:
-        raise ParityError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("model_type") != ARCHITECTURE:
-        raise ParityError(f"{path} is not a {ARCHITECTURE} checkpoint")
-    text = config.get("text_config", config)
-    depths = (config.get("vision_config", {}).get("depth"), text.get("num_hidden_layers"))
-    if not all(isinstance(depth, int) and 0 < depth <= 1000 for depth in depths):
-        raise ParityError(f"{path} has no usable vision_config.depth and num_hidden_layers")
-    return Depths(*depths)
+    except (ValueError, RecursionError) as error:
+        raise ParityError(f"{path} is not JSON: {error}; download the checkpoint again") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != ARCHITECTURE:
+        raise ParityError(f"{path} is not a {ARCHITECTURE} checkpoint: its model_type is {kind!r}")
+    inner = "text_config" in config
+    text = config["text_config"] if inner else config
+    return Depths(
+        vision=_depth(config.get("vision_config"), "vision_config.depth", path),
+        text=_depth(text, "text_config.num_hidden_layers" if inner else "num_hidden_layers", path),
+    )
+
+
+def _depth(config: object, name: str, path: Path) -> int:
+    """A tower's number of blocks, the last part of ``name`` being its key."""
+    depth = config.get(name.rpartition(".")[2]) if isinstance(config, dict) else None
+    if not isinstance(depth, int) or isinstance(depth, bool) or not 0 < depth <= MAX_DEPTH:
+        raise ParityError(f"{path}: {name} is {depth!r}, not a number of blocks (1 to {MAX_DEPTH})")
+    return depth
 
 
 def points(depths: Depths, level: str) -> list[Point]:
@@ -64,7 +75,9 @@ def schedule(declared: Sequence[Point], case: Case) -> list[Firing]:
     """The firings of ``declared`` that ``case`` causes, in execution order."""
     preprocessing = [p for p in declared if p.stage == "preprocessing" and _applies(p, case)]
     vision = [p for p in declared if p.stage == "vision"]
-    rest = [p for p in declared if p.stage in ("positions", "text")]
+    # Without images or videos the reference's forward has no rope deltas.
+    rest = [p for p in declared if p.stage in ("positions", "text")
+            and (case.modalities or p.name != "rope_deltas")]  # fmt: skip
     firings = [Firing(point, 0) for point in preprocessing]
     firings += [Firing(p, call) for call, _ in enumerate(case.modalities) for p in vision]
     firings += [Firing(point, 0) for point in rest]
