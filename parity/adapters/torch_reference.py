@@ -53,7 +53,8 @@ def capture(
         recorder = Recorder(points, into)
         with hooked(model, recorder):
             sequences, deltas = run_reference(model, inputs, case.decode_steps)
-        recorder.record_deltas(deltas)
+        if deltas is not None:
+            recorder.record_deltas(deltas)
         prompt = inputs["input_ids"].shape[1]
         into.tokens = sequences[:, prompt : prompt + case.decode_steps].tolist()
         blocks = [point for point in points if point.level == "block"]
@@ -91,18 +92,15 @@ def load(checkpoint: Path, precision: Precision) -> Any:
 
 def run_reference(
     model: Any, inputs: Mapping[str, Array], steps: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """One forward, or a greedy ``generate`` of ``steps`` tokens after the first.
 
-    Returns the token sequences ``[B, S + new]`` and the rope deltas ``[B, 1]``.
+    Returns the token sequences ``[B, S + new]`` and the rope deltas ``[B, 1]``, if it has any.
     """
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
     if not steps:
         model(**tensors, use_cache=False)
-        deltas = model.model.rope_deltas
-        rows = tensors["input_ids"].shape[0]
-        zeros = torch.zeros(rows, 1, dtype=torch.int64)
-        return tensors["input_ids"], zeros if deltas is None else deltas
+        return tensors["input_ids"], model.model.rope_deltas
     # One more new token than steps: a step feeds a token, and the last one is never fed.
     count = steps + 1
     sequences = model.generate(

@@ -72,7 +72,7 @@ def _padding_visible(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 FAULTS = (
-    Fault("rope-vision-hw", "height and width swapped in the vision rotary positions",
+    Fault("rope-hw-swapped", "height and width swapped in the vision rotary positions",
           "llama.cpp 13282", "visual.position_ids", (*IMAGES, "odd-video"),
           "vision:vision_position_ids", _swapped_axes),
     Fault("vit-no-mask", "images of one batch attend to each other", "sglang 9426",
