@@ -192,11 +192,6 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted; nothing was left half-written", err=True)
         sys.exit(INTERRUPTED)
-    except Exception as error:
-        # The port has no import of parity, so its error is told by name.
-        if type(error).__name__ != "Qwen2VLError":
-            raise
-        fail(str(error))
 
 
 def fail(message: str) -> None:

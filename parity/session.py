@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from parity.core.cases import Case, load_cases, select_cases
-from parity.core.errors import ParityError
+from parity.core.errors import ParityError, describe_exception
 from parity.core.numerics import precision
 from parity.core.points import STAGES, Firing, Point
 from parity.core.rows import Row
@@ -140,10 +140,11 @@ class Session:
 
     def _free(self, candidate: Any, case: Case, bundle: Bundle, stages: Collection[str]) -> Trace:
         """The candidate as its user runs it, preprocessing included."""
+        # What goes wrong here is a finding about the candidate, not the end of the run.
         try:
             inputs = candidate.preprocess(case)
         except Exception as error:
-            return Trace(stopped=f"{type(error).__name__}: {str(error).strip()[:500]}")
+            return Trace(stopped=describe_exception(error))
         trace: Trace = candidate.free(inputs, bundle.tokens, self.points, stages)
         return trace
 
@@ -153,7 +154,12 @@ class Session:
             settings = self.settings
             kind = load_by_name(settings.candidate, CANDIDATES, "candidate")
             self._loaded = None
-            loaded = kind(settings.checkpoint, precision(dtype), settings.device)
+            try:
+                loaded = kind(settings.checkpoint, precision(dtype), settings.device)
+            except ParityError:
+                raise
+            except Exception as error:
+                raise ParityError(f"the candidate cannot be loaded: {told(error)}") from error
             self._loaded = (dtype, loaded)
         return self._loaded[1]
 
@@ -275,6 +281,11 @@ def load_by_name(name: str, known: dict[str, str], what: str) -> Any:
         ) from error
     except AttributeError as error:
         raise ParityError(f"the {what} {name!r} is not there: {error}") from error
+
+
+def told(error: Exception) -> str:
+    """The message of an error that the port means for its user; any other with its place."""
+    return str(error) if type(error).__name__ == "Qwen2VLError" else describe_exception(error)
 
 
 def file_hash(path: Path) -> str:

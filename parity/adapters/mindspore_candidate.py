@@ -13,7 +13,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from parity.core.cases import Case
-from parity.core.errors import ParityError
+from parity.core.errors import ParityError, describe_exception
 from parity.core.numerics import Precision
 from parity.core.points import Point
 from parity.core.rows import Kind
@@ -118,7 +118,7 @@ class MindSporeCandidate:
                 elif "vision" in stages:
                     self._see(inputs)
             except Exception as error:
-                trace.stopped = f"{type(error).__name__}: {str(error).strip()[:500]}"
+                trace.stopped = describe_exception(error)
 
     def _see(self, inputs: Mapping[str, Array]) -> None:
         """The vision tower alone, once for images and once for videos."""

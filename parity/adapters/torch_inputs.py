@@ -54,9 +54,15 @@ def _prepare(case: Case, checkpoint: Path) -> dict[str, Array]:
     if images := [_open(part.image) for part in parts if part.image]:
         media["images"] = images
     if clips := [part for part in parts if part.frames]:
-        media["videos"] = [np.stack([np.asarray(_open(f)) for f in c.frames]) for c in clips]
+        media["videos"] = [np.stack([_frame(f) for f in c.frames]) for c in clips]
         media["videos_kwargs"] = {"do_sample_frames": False, "cap_pixels_per_frame": False}
-    batch = processor(text=texts, padding=True, return_tensors="np", **media)
+    try:
+        batch = processor(text=texts, padding=True, return_tensors="np", **media)
+    except ValueError as error:
+        raise CaseError(
+            f"case {case.name!r}: the reference's processor refuses its inputs: {error}; change "
+            f"the case, or its files {[path.name for path in case.files]}"
+        ) from error
     return {name: _plain(np.asarray(value)) for name, value in batch.items()}
 
 
@@ -77,13 +83,23 @@ def _video_processor(checkpoint: Path) -> Any:
 
 
 def _open(path: Path | None) -> Any:
+    """The image in a file, read completely."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(str(path)) as image:
-            return image.convert("RGB")
+            image.load()
+            return image.copy()  # in its own mode: conversion is the reference's business
     except (UnidentifiedImageError, OSError) as error:
-        raise CaseError(f"{path} cannot be read as an image: {error}") from error
+        raise CaseError(
+            f"{path} cannot be read as an image ({error}); replace the file, or name another one "
+            "in the case"
+        ) from error
+
+
+def _frame(path: Path) -> Array:
+    """A frame as a decoder gives it: uint8 ``[H, W, 3]``."""
+    return np.asarray(_open(path).convert("RGB"))
 
 
 def _plain(array: Array) -> Array:

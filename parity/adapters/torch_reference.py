@@ -20,7 +20,7 @@ from transformers import DynamicCache, Qwen2VLForConditionalGeneration
 from parity.adapters.torch_inputs import reference_inputs
 from parity.adapters.torch_truth import Widen, widen_value, widened_copy
 from parity.core.cases import Case
-from parity.core.errors import ParityError
+from parity.core.errors import ParityError, describe_exception
 from parity.core.numerics import Precision
 from parity.core.points import Point
 from parity.core.rows import Kind
@@ -80,7 +80,10 @@ def load(checkpoint: Path, precision: Precision) -> Any:
             local_files_only=True,
         )
     except Exception as error:
-        raise ParityError(f"the reference cannot load {checkpoint}: {error}") from error
+        raise ParityError(
+            f"the reference cannot load the checkpoint {checkpoint}: {describe_exception(error)}; "
+            "check that the folder is complete and copy damaged files again"
+        ) from error
     wrong = {k: sorted(v) for k, v in report.items() if v and k != "error_msgs"}
     if wrong:
         raise ParityError(f"the reference loads {checkpoint} only in part: {wrong}")

@@ -1,0 +1,173 @@
+"""The command line: help that teaches, and one clear error for everything that cannot run."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from parity.core.store import TENSORS
+from parity.session import FIXTURES, Session, Settings
+
+ROOT = Path(__file__).parent.parent.parent
+TINY = FIXTURES / "qwen2vl-tiny"
+
+
+def parity(*arguments):
+    command = [sys.executable, "-m", "parity", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def refused(done, *words):
+    """Exit status 2, one error that holds every one of ``words``, no traceback."""
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    text = " ".join(done.stderr.split())
+    assert "Traceback" not in text
+    assert text.count("error:") == 1
+    for word in words:
+        assert str(word) in text
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A copy of the embedded checkpoint, to be damaged."""
+    return shutil.copytree(TINY, tmp_path / "checkpoint")
+
+
+def run(tmp_path, *arguments, case="text-only"):
+    """A run of one small case that must leave no report behind when it is refused."""
+    done = parity("run", "--case", case, "--report", tmp_path / "report",
+                  "--bundles", tmp_path / "bundles", *arguments)  # fmt: skip
+    assert not (tmp_path / "report").exists() or done.returncode in (0, 1)
+    leftovers = [path for path in tmp_path.rglob(".*") if path.is_dir()]
+    assert not leftovers
+    return done
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["capture"], ["cases"], ["points"], ["faults"], ["calibrate"]]
+)
+def test_help_teaches(command):
+    done = parity(*command, "--help")
+    assert done.returncode == 0
+    assert len(done.stdout) > 300
+
+
+def test_no_command_shows_the_help():
+    assert "run" in parity().stdout + parity().stderr
+
+
+def test_lists():
+    assert "two-images" in parity("cases").stdout
+    assert "quick-gelu-as-gelu" in parity("faults").stdout
+    points = parity("points", "--case", "single-image", "--level", "block").stdout
+    assert "visual.blocks.3 " in points
+    assert "attn" not in points
+
+
+def test_a_run_of_some_points_reports_only_those(tmp_path):
+    done = parity("run", "--case", "text-only", "--point", "language_model.layers.*.mlp",
+                  "--report", tmp_path / "report")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "report" / "rows.json").read_text())["rows"]
+    assert len(rows) >= 3
+    assert all(row["point"].endswith(".mlp") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--case", "nonsense"], ["no case is named nonsense", "single-image"]),
+        (["--point", "nonsense"], ["no point is named 'nonsense'", "parity points"]),
+        (["--plant", "nonsense"], ["no fault is named 'nonsense'", "mean-std"]),
+        (["--dtype", "fp8"], ["unknown dtype 'fp8'", "fp32"]),
+        (["--candidate", "nonsense"], ["unknown candidate 'nonsense'", "mindspore"]),
+        (["--candidate", "no.such:thing"], ["no.such:thing", "not here"]),
+        (["--reference", "nonsense"], ["unknown reference 'nonsense'", "transformers"]),
+        (["--device", "GPU:7"], ["GPU:7"]),
+        (["--checkpoint", "/nonexistent"], ["/nonexistent/config.json", "--checkpoint"]),
+        (["--cases-file", "/nonexistent.toml"], ["/nonexistent.toml"]),
+        (["--level", "nonsense"], ["nonsense", "block", "module"]),
+    ],
+)
+def test_a_name_of_nothing(tmp_path, arguments, words):
+    refused(run(tmp_path, *arguments), *words)
+
+
+def test_truncated_weights(tmp_path, checkpoint):
+    shard = next(checkpoint.glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    refused(run(tmp_path, "--checkpoint", checkpoint), checkpoint, "copy damaged files again")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"hidden_act": None}, ["config.json"]),
+        ({"model_type": "llama"}, ["not a qwen2_vl checkpoint"]),
+        ({"num_hidden_layers": "three"}, ["num_hidden_layers"]),
+        ({"warp_factor": 9}, ["config.json", "warp_factor"]),
+    ],
+)
+def test_a_config_with_a_bad_key(tmp_path, checkpoint, change, words):
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    refused(run(tmp_path, "--checkpoint", checkpoint), *words)
+
+
+def test_a_config_with_a_missing_key(tmp_path, checkpoint):
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text())
+    del config["rms_norm_eps"]
+    path.write_text(json.dumps(config))
+    refused(run(tmp_path, "--checkpoint", checkpoint), "config.json", "rms_norm_eps")
+
+
+def with_image(tmp_path, write):
+    cases = tmp_path / "cases.toml"
+    cases.write_text('[odd]\n[[odd.prompts]]\ncontent = [{image = "x.png"}, {text = "?"}]\n')
+    write(tmp_path / "x.png")
+    return run(tmp_path, "--cases-file", cases, case="odd")
+
+
+def test_an_image_that_is_none(tmp_path):
+    done = with_image(tmp_path, lambda path: path.write_text("not a picture"))
+    refused(done, "x.png", "cannot be read as an image", "replace the file")
+
+
+def test_an_image_that_is_too_long(tmp_path):
+    from PIL import Image
+
+    done = with_image(tmp_path, lambda path: Image.new("RGB", (3000, 10)).save(path))
+    refused(done, "aspect ratio", "x.png")
+
+
+def test_a_damaged_bundle_is_refused_by_name(tmp_path):
+    bundles = tmp_path / "bundles"
+    assert run(tmp_path).returncode == 0
+    folder = next(path for path in bundles.iterdir() if path.is_dir())
+    data = bytearray((folder / TENSORS).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / TENSORS).write_bytes(bytes(data))
+    shutil.rmtree(tmp_path / "report")
+    refused(run(tmp_path), folder / TENSORS, "does not match its hash", "Delete")
+
+
+def test_a_bundle_of_something_else_is_refused(tmp_path):
+    settings = Settings(bundles=tmp_path / "bundles", cases=("text-only", "single-image"))
+    session = Session(settings)
+    text, image = (session.bundle_folder(case, "fp32") for case in session.cases)
+    assert run(tmp_path).returncode == 0
+    shutil.rmtree(tmp_path / "report")
+    shutil.copytree(text if text.exists() else image, image if text.exists() else text)
+    refused(run(tmp_path, case="single-image"), "is not the bundle its name says")
+
+
+def test_a_report_folder_with_foreign_files_is_refused_before_the_run(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    done = parity("run", "--case", "text-only", "--report", tmp_path / "thesis")
+    refused(done, "thesis")
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
