@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN_ARGS ?=
 
-.PHONY: help setup parity test test-slow check format fixtures gates lock clean
+.PHONY: help setup parity test test-slow check format fixtures gates screenshots lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make the virtual environment .venv with the locked dependencies
 
@@ -49,6 +49,9 @@ fixtures: $(READY) ## Train the embedded checkpoint and rebuild every fixture fr
 
 gates: $(READY) ## Measure the gates again and write parity/gates.toml
 	$(BIN)/python -m parity calibrate
+
+screenshots: $(READY) ## Make the pictures in docs/ again (needs chromium)
+	.ci/screenshots
 
 lock: $(READY) ## Rewrite requirements.lock from pyproject.toml
 	.ci/lock
