@@ -14,7 +14,6 @@ from parity.core.tolerance import DEFAULT_FILE
 from parity.session import CANDIDATES, REFERENCES, Session, Settings, default_bundles
 
 COULD_NOT_RUN = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -188,16 +187,8 @@ def main() -> None:
     try:
         app()
     except ParityError as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        typer.echo("interrupted; nothing was left half-written", err=True)
-        sys.exit(INTERRUPTED)
-
-
-def fail(message: str) -> None:
-    """Print one error and exit with the status that says "could not run"."""
-    typer.echo(f"error: {message}", err=True)
-    sys.exit(COULD_NOT_RUN)
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(COULD_NOT_RUN)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 from parity.core.cases import Case, load_cases, select_cases
 from parity.core.errors import ParityError, describe_exception
 from parity.core.numerics import precision
-from parity.core.points import STAGES, Firing, Point
+from parity.core.points import LEVELS, STAGES, Firing, Point
 from parity.core.rows import Row
 from parity.core.store import FORMAT, Bundle, json_hash
 from parity.core.tolerance import load_gates
@@ -97,6 +97,10 @@ class Session:
         from parity.faults import find
 
         _ = self.cases, self.declared
+        if self.settings.level not in LEVELS:
+            raise ParityError(
+                f"unknown level {self.settings.level!r}; there are: {', '.join(LEVELS)}"
+            )
         for dtype in self.settings.dtypes:
             precision(dtype)
             load_gates(dtype)

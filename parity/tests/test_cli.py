@@ -1,9 +1,12 @@
 """The command line: help that teaches, and one clear error for everything that cannot run."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -171,3 +174,18 @@ def test_a_report_folder_with_foreign_files_is_refused_before_the_run(tmp_path):
     done = parity("run", "--case", "text-only", "--report", tmp_path / "thesis")
     refused(done, "thesis")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+
+
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
+    command = [sys.executable, "-m", "parity", "run", "--case", "single-image",
+               "--report", str(tmp_path / "report"), "--bundles", str(tmp_path / "bundles")]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True,
+                          start_new_session=True) as process:  # fmt: skip
+        assert "capturing" in process.stderr.readline()
+        time.sleep(2)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not (tmp_path / "report").exists()
+    assert not [path for path in tmp_path.rglob("*") if path.is_dir() and path.name != "bundles"]
+    assert run(tmp_path, case="single-image").returncode == 0

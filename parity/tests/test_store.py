@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parity.core.errors import BundleError
-from parity.core.store import MANIFEST, TENSORS, Bundle, BundleWriter, ReferenceFiring
+from parity.core.store import MANIFEST, TENSORS, Bundle, BundleWriter, ReferenceFiring, locked
 
 
 def write(folder, seed=0):
@@ -141,6 +141,14 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BundleError, match="--bundles"):
         write(tmp_path / "file" / "b")
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    leftover = tmp_path / ".b.abcdef"
+    leftover.mkdir()
+    (leftover / TENSORS).write_bytes(b"half")
+    with locked(tmp_path / "b"):
+        assert not leftover.exists()
 
 
 HOLD = """
