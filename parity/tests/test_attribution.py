@@ -14,6 +14,7 @@ from parity.tests.toy_model import (
     MODEL,
     PIXELS,
     QKV,
+    SCHEDULE,
     Run,
     spoil,
     spoil_from,
@@ -94,6 +95,12 @@ def test_what_reaches_a_module_is_charged_to_the_code_around_it(run, child, pare
     rows = run.judge()
     assert rows.blamed == {(parent, index): Verdict.GUILTY}
     assert rows[(parent, index)].message.startswith(f"at the input of {child}: ")
+
+
+def test_a_module_that_is_no_point_is_passed_over(run):
+    run.arrive(FC, change=wrong)
+    rows = run.judge([firing for firing in SCHEDULE if firing.point.name != MLP])
+    assert rows.blamed == {(BLOCK, 0): Verdict.GUILTY}
 
 
 def test_a_module_at_fault_explains_what_is_inside_it_and_after_it(run):

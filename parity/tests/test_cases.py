@@ -99,6 +99,14 @@ def test_an_order_of_images_and_videos_does_not_matter_for_modalities(root):
     assert load(root, with_part('{ video = "clip" }'))["broken"].modalities == ("video",)
 
 
+def test_frames_are_read_by_name_whatever_their_order_on_disk(root):
+    names = [f"{index:03}.png" for index in range(30)]
+    for name in sorted(names, key=lambda name: name[::-1]):
+        (root / "empty" / name).touch()
+    frames = load(root, with_part("{ video = 'empty' }"))["broken"].files
+    assert [path.name for path in frames] == names
+
+
 def test_select_keeps_the_order_asked_for_and_takes_each_once(root):
     cases = load(root, GOOD)
     assert [case.name for case in select_cases(cases, [])] == ["both", "words"]

@@ -40,6 +40,11 @@ def test_a_pattern_that_matches_nothing_is_an_error(pattern):
     assert f"`python -m parity points` lists the {len(POINTS)} declared ones" in str(caught.value)
 
 
+def test_case_matters():
+    both = [Point("a", "text", Kind.FLOAT), Point("A", "text", Kind.FLOAT)]
+    assert select(both, ["A"]) == both[1:]
+
+
 def test_patterns_may_come_from_an_iterator():
     assert [point.name for point in select(POINTS, iter(["*.cos"]))] == ["tower.rotary.cos"]
 

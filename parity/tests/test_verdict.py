@@ -219,6 +219,15 @@ def test_an_update_is_counted_from_what_the_candidate_itself_had(run):
     assert run.judge()[("blocks.0", 0)].end_to_end.update.ratio > 1000
 
 
+def test_an_update_is_judged_against_the_truths_own(tmp_path):
+    """A candidate that is the truth itself has made no error, however far off the reference is."""
+    run = Run(write(tmp_path / "bundle", end_to_end=1e-4))
+    for name in ("embed", "blocks.0"):
+        residual = run.bundle.tensor(run.bundle.get(name, 0).end_to_end)
+        spoil(run.free, name, change=lambda x, residual=residual: x + residual)
+    assert run.judge()[("blocks.0", 0)].end_to_end.update.ratio < 0.01
+
+
 @pytest.fixture(scope="module")
 def coarse(tmp_path_factory):
     """A reference whose blocks, run in one piece, are far from its modules run one by one."""
