@@ -82,10 +82,9 @@ class MindSporeCandidate:
     ) -> Trace:
         """Run on ``inputs`` with nothing replaced; record every one of ``points``."""
         trace = Trace()
-        for point in points:
-            if point.module is None and (name := point.name.removeprefix("processor.")) in inputs:
-                trace.record(point.name, inputs[name], str(inputs[name].dtype))
-        self._execute(inputs, tokens, points, stages, trace, Recording(points, trace))
+        for name, array in inputs.items():
+            trace.record(f"processor.{name}", array, str(array.dtype))
+        self._execute(inputs, tokens, stages, trace, Recording(points, trace))
         return trace
 
     def forced(self, bundle: Bundle, points: Sequence[Point], stages: Collection[str]) -> Trace:
@@ -97,14 +96,13 @@ class MindSporeCandidate:
         }
         trace = Trace()
         recording = Forcing(points, trace, bundle)
-        self._execute(inputs, bundle.tokens, points, stages, trace, recording)
+        self._execute(inputs, bundle.tokens, stages, trace, recording)
         return trace
 
     def _execute(
         self,
         inputs: Mapping[str, Array],
         tokens: Sequence[Sequence[int]],
-        points: Sequence[Point],
         stages: Collection[str],
         trace: Trace,
         recording: Recording,
@@ -114,7 +112,7 @@ class MindSporeCandidate:
         with hooked(self.model, recording, text):
             try:
                 if text:
-                    self._generate(inputs, tokens, points, trace)
+                    self._generate(inputs, tokens, trace)
                 elif "vision" in stages:
                     self._see(inputs)
             except Exception as error:
@@ -128,11 +126,7 @@ class MindSporeCandidate:
                 self.model.model.visual(hidden_states=Tensor(inputs[pixels]), grid_thw=inputs[grid])
 
     def _generate(
-        self,
-        inputs: Mapping[str, Array],
-        tokens: Sequence[Sequence[int]],
-        points: Sequence[Point],
-        trace: Trace,
+        self, inputs: Mapping[str, Array], tokens: Sequence[Sequence[int]], trace: Trace
     ) -> None:
         """The prompt, then one forward for each of the reference's tokens."""
         from qwen2vl_ms.cache import KVCache
@@ -141,7 +135,7 @@ class MindSporeCandidate:
         cache = KVCache(self.model.config.text_config.num_hidden_layers) if any(tokens) else None
         prompt = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
         output = self.model(**prompt, cache=cache)
-        if any(point.name == "rope_deltas" for point in points):
+        if any(name.endswith("grid_thw") for name in prompt):
             value = as_array(output.rope_deltas)
             trace.record("rope_deltas", value.astype(np.int64), "int64")
         mask = inputs["attention_mask"]

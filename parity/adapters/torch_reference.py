@@ -45,10 +45,14 @@ def capture(
     model = load(checkpoint, precision)
     truth = widened_copy(model)
     into.provenance["reference"] = provenance()
-    for point in points:
-        if point.module is None and (name := point.name.removeprefix("processor.")) in inputs:
-            array = inputs[name]
-            into.points[point.name] = [ReferenceFiring(into.add(array), str(array.dtype))]
+    declared = {point.name for point in points}
+    for name, array in inputs.items():
+        if f"processor.{name}" not in declared:
+            raise ParityError(
+                f"the reference's processor gives {name}, which {qwen2vl.__name__} does not "
+                "declare: it has been tested with other versions of transformers; add the point"
+            )
+        into.points[f"processor.{name}"] = [ReferenceFiring(into.add(array), str(array.dtype))]
     with torch.no_grad():
         recorder = Recorder(points, into)
         with hooked(model, recorder):

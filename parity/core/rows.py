@@ -24,7 +24,7 @@ class Verdict(str, Enum):
     SHAPE = "SHAPE"
     """Shapes differ on clean inputs."""
     DTYPE = "DTYPE"
-    """Dtypes differ."""
+    """Dtypes differ, of floats or of what the processor hands on."""
     NONFINITE = "NONFINITE"
     """The candidate holds NaN or infinity where the reference holds a number."""
     EMPTY = "EMPTY"

@@ -9,8 +9,8 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,18 +63,32 @@ def judge(schedule: Sequence[Firing], evidence: Evidence) -> list[Row]:
     _find_parents(judged)
     for item in judged:
         _connect(item, evidence)
-    rows: list[Row] = []
-    guilty: dict[str, Row] = {}
-    drifting: dict[str, Row] = {}
-    enclosing = {item.key: item for item in judged if not item.local.ok}
-    for item in judged:
-        row = _attribute(item, guilty, drifting, enclosing)
-        rows.append(row)
+    _count(judged, evidence)
+    blamed = Blamed({item.key for item in judged if not item.local.ok})
+    rows = [blamed.note(_attribute(item, blamed), item.local) for item in judged]
+    return [*rows, *_undeclared(len(rows), evidence)]
+
+
+@dataclass
+class Blamed:
+    """Who has been blamed so far, in execution order."""
+
+    wrong: set[tuple[str, int]]
+    """Point and firing of everything that is wrong on clean inputs, later ones included."""
+    guilty: list[str] = field(default_factory=list)
+    drifting: list[str] = field(default_factory=list)
+    stopped: str | None = None
+    """The first point that the forced run did not reach."""
+
+    def note(self, row: Row, local: Finding) -> Row:
+        """Take ``row`` into account for those after it, and return it."""
         if row.verdict is Verdict.DRIFT:
-            drifting.setdefault(row.point, row)
+            self.drifting.append(row.point)
         elif row.verdict not in (Verdict.PASS, Verdict.VICTIM):
-            guilty.setdefault(row.point, row)
-    return rows
+            self.guilty.append(row.point)
+            if local.stopped and self.stopped is None:
+                self.stopped = row.point
+        return row
 
 
 def _findings(order: int, firing: Firing, evidence: Evidence) -> Judged:
@@ -152,12 +166,38 @@ def _connect(item: Judged, evidence: Evidence) -> None:
     blamed.local = blamed.local.worse(finding)
 
 
-def _attribute(
-    item: Judged,
-    guilty: Mapping[str, Row],
-    drifting: Mapping[str, Row],
-    enclosing: Mapping[tuple[str, int], Judged],
-) -> Row:
+def _count(judged: Sequence[Judged], evidence: Evidence) -> None:
+    """Note a point that occurred too often, at its last firing among ``judged``."""
+    for item in {item.firing.point.name: item for item in judged}.values():
+        name = item.firing.point.name
+        declared = len(evidence.bundle.points.get(name, ()))
+        often = max(evidence.free.fired(name), evidence.forced.fired(name))
+        if often > declared:
+            times = f"it occurred {often} times, the reference's {declared} times"
+            item.local = item.local.worse(Finding(Verdict.EXTRA, times))
+
+
+def _undeclared(order: int, evidence: Evidence) -> list[Row]:
+    """A row for everything the candidate produced and the reference did not."""
+    names = dict.fromkeys([*evidence.free.taps, *evidence.forced.taps])
+    strange = [name for name in names if name not in evidence.bundle.points]
+    return [
+        Row(
+            case=evidence.case,
+            dtype=evidence.precision.name,
+            order=order + number,
+            point=name,
+            stage="preprocessing" if name.startswith("processor.") else "undeclared",
+            kind=Kind.FLOAT,
+            firing=0,
+            verdict=Verdict.EXTRA,
+            message="the reference has nothing of this name in this case",
+        )
+        for number, name in enumerate(strange)
+    ]
+
+
+def _attribute(item: Judged, blamed: Blamed) -> Row:
     """Decide who is at fault, given what each execution shows and who was blamed before."""
     point, local, end = item.firing.point, item.local, item.end
     row = replace(
@@ -166,45 +206,42 @@ def _attribute(
         end_to_end=end.comparison,
         mismatches=end.mismatches if local.mismatches is None else local.mismatches,
     )
-    if local.verdict is Verdict.MISSING and local.stopped and guilty:
-        first = next(iter(guilty))
-        return replace(row, verdict=Verdict.VICTIM, cause=first, message=local.message)
+    if local.stopped and blamed.stopped is not None:
+        message = f"explained by {blamed.stopped}. {local.message}"
+        return replace(row, verdict=Verdict.VICTIM, cause=blamed.stopped, message=message)
     if not local.ok:
         return replace(row, verdict=local.verdict, message=local.message)
     if end.ok:
         return row
     if point.module is None:
-        return _first_of_its_kind(row, point, end, guilty)
-    cause = _cause(item, guilty, enclosing)
-    if cause is not None or drifting:
-        explained = cause or next(iter(drifting))
-        message = f"right on clean inputs; explained by {explained}. {end.message}"
-        return replace(row, verdict=Verdict.VICTIM, cause=explained, message=message)
+        return _first_of_its_kind(row, point, end, blamed)
+    cause = _cause(item, blamed)
+    if cause is not None:
+        message = f"right on clean inputs; explained by {cause}. {end.message}"
+        return replace(row, verdict=Verdict.VICTIM, cause=cause, message=message)
     if end.verdict is Verdict.GUILTY:
         message = f"right on clean inputs, none before it guilty, yet end to end {end.message}"
         return replace(row, verdict=Verdict.DRIFT, message=message)
     return replace(row, verdict=end.verdict, message=end.message)
 
 
-def _first_of_its_kind(row: Row, point: Point, end: Finding, guilty: Mapping[str, Row]) -> Row:
+def _first_of_its_kind(row: Row, point: Point, end: Finding, blamed: Blamed) -> Row:
     """A value with no clean inputs of its own: explained only by what it is made from."""
-    cause = next((name for name in point.depends if name in guilty), None)
+    cause = next((name for name in point.depends if name in blamed.guilty), None)
     if cause is None:
         return replace(row, verdict=end.verdict, message=end.message)
     return replace(row, verdict=Verdict.VICTIM, cause=cause,
                    message=f"explained by {cause}. {end.message}")  # fmt: skip
 
 
-def _cause(
-    item: Judged, guilty: Mapping[str, Row], enclosing: Mapping[tuple[str, int], Judged]
-) -> str | None:
-    """The module around it that is at fault, or else the first point before it that is."""
+def _cause(item: Judged, blamed: Blamed) -> str | None:
+    """The module around it that is at fault, or the first point before it that is, or drifts."""
     around = item.parent
     while around is not None:
-        if around.key in enclosing:
+        if around.key in blamed.wrong:
             return around.firing.point.name
         around = around.parent
-    return next(iter(guilty), None)
+    return next(iter([*blamed.guilty, *blamed.drifting]), None)
 
 
 def _local(
@@ -218,10 +255,6 @@ def _local(
     fired, declared = forced.fired(point.name), len(bundle.points[point.name])
     if tap is None:
         return missing(forced.stopped, fired, declared)
-    if fired > declared and firing.index == declared - 1:
-        return Finding(
-            Verdict.EXTRA, f"it occurred {fired} times, the reference's {declared} times"
-        )
     residual = recorded.local if evidence.level == "module" else recorded.local_block
     truth = Truth(reference, _residual(bundle, residual, reference))
     base = bundle.tensor(recorded.inputs[point.forced[0]]) if point.base else None

@@ -78,9 +78,10 @@ def schedule(declared: Sequence[Point], case: Case) -> list[Firing]:
     # Without images or videos the reference's forward has no rope deltas.
     rest = [p for p in declared if p.stage in ("positions", "text")
             and (case.modalities or p.name != "rope_deltas")]  # fmt: skip
-    firings = [Firing(point, 0) for point in preprocessing]
+    # Token embeddings come first, then the vision tower, whose features take their places.
+    firings = [Firing(point, 0) for point in [*preprocessing, *rest[:1]]]
     firings += [Firing(p, call) for call, _ in enumerate(case.modalities) for p in vision]
-    firings += [Firing(point, 0) for point in rest]
+    firings += [Firing(point, 0) for point in rest[1:]]
     for step in range(1, case.decode_steps + 1):
         firings += [Firing(p, step) for p in rest if p.name != "rope_deltas"]
     return firings
@@ -117,12 +118,14 @@ def vision_points(depth: int) -> list[Point]:
     """The vision tower: ids, rotary tables, patch embedding, blocks, merger."""
     rotary = "visual.rotary_pos_emb"
     found = [
-        Point("visual.position_ids", "vision", Kind.DISCRETE, rotary, "input.position_ids"),
-        Point("visual.cu_seqlens", "vision", Kind.DISCRETE, "visual.blocks.0", "input.cu_seqlens"),
         _module("visual.patch_embed", "vision", FIRST),
+        Point("visual.position_ids", "vision", Kind.DISCRETE, rotary, "input.position_ids"),
         Point(f"{rotary}.cos", "vision", Kind.TABLE, rotary, "output.0", forced=("position_ids",)),
         Point(f"{rotary}.sin", "vision", Kind.TABLE, rotary, "output.1", forced=("position_ids",)),
     ]
+    found.append(
+        Point("visual.cu_seqlens", "vision", Kind.DISCRETE, "visual.blocks.0", "input.cu_seqlens")
+    )
     before = "visual.patch_embed"
     for index in range(depth):
         found += _vision_block(f"visual.blocks.{index}", before)
@@ -156,12 +159,12 @@ def text_points(depth: int) -> list[Point]:
         Point(f"{model}.inputs_embeds", "text", Kind.FLOAT, model, "input.inputs_embeds",
               forced=("inputs_embeds",), tokens=True),
         Point(f"{model}.position_ids", "positions", Kind.DISCRETE, rotary, "input.position_ids"),
-        Point(f"{model}.attention_mask", "positions", Kind.DISCRETE, f"{model}.layers.0",
-              "input.attention_mask"),
         Point(f"{rotary}.cos", "text", Kind.TABLE, rotary, "output.0", forced=("position_ids",),
               tokens=True),
         Point(f"{rotary}.sin", "text", Kind.TABLE, rotary, "output.1", forced=("position_ids",),
               tokens=True),
+        Point(f"{model}.attention_mask", "positions", Kind.DISCRETE, f"{model}.layers.0",
+              "input.attention_mask"),
     ]  # fmt: skip
     before = f"{model}.inputs_embeds"
     for index in range(depth):

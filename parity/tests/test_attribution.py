@@ -185,13 +185,29 @@ def test_an_execution_that_stops_is_missing_once(run, start, which):
     assert rows.causes == ({start[0]: after(start)} if after(start) else {})
 
 
-def test_what_stops_after_a_guilty_point_is_its_victim(run):
+def test_a_stop_on_clean_values_is_a_fault_of_its_own(run):
+    """What came before handed on the reference's values, so it cannot have caused the stop."""
     spoil(run.forced, "embed")
     for trace in (run.free, run.forced):
         stop(trace, (ATTN, 0))
     rows = run.judge()
-    assert rows.blamed == {("embed", 0): Verdict.GUILTY}
-    assert rows.causes == {"embed": after((ATTN, 0)) + 1}
+    assert rows.blamed == {("embed", 0): Verdict.GUILTY, (ATTN, 0): Verdict.MISSING}
+    assert rows.causes == {ATTN: after((ATTN, 0))}
+
+
+@pytest.mark.parametrize("name", ["ghost", "processor.ghost"])
+def test_what_the_reference_has_nothing_of_is_extra(run, name):
+    run.free.record(name, np.ones(3, np.float32), "float32")
+    assert run.judge().blamed == {(name, 0): Verdict.EXTRA}
+
+
+@pytest.mark.parametrize("traces", [("free",), ("forced",), ("free", "forced")])
+def test_a_point_that_occurs_too_often_is_extra_whatever_is_selected(run, traces):
+    for trace in traces:
+        getattr(run, trace).taps[ATTN].append(getattr(run, trace).taps[ATTN][0])
+    assert run.judge().blamed == {(ATTN, 1): Verdict.EXTRA}
+    prompt = [firing for firing in SCHEDULE if firing.index == 0]
+    assert run.judge(prompt).blamed == {(ATTN, 0): Verdict.EXTRA}
 
 
 def test_what_is_missing_without_a_stop_explains_nothing_that_is_missing(run):

@@ -108,7 +108,7 @@ def test_truncated_weights(tmp_path, checkpoint):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"hidden_act": None}, ["config.json"]),
+        ({"hidden_act": None}, ["checkpoint", "hidden_act"]),
         ({"model_type": "llama"}, ["not a qwen2_vl checkpoint"]),
         ({"num_hidden_layers": "three"}, ["num_hidden_layers"]),
         ({"warp_factor": 9}, ["config.json", "warp_factor"]),
@@ -178,7 +178,8 @@ def test_a_report_folder_with_foreign_files_is_refused_before_the_run(tmp_path):
 
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
     command = [sys.executable, "-m", "parity", "run", "--case", "single-image",
-               "--report", str(tmp_path / "report"), "--bundles", str(tmp_path / "bundles")]  # fmt: skip
+               "--report", str(tmp_path / "report"),
+               "--bundles", str(tmp_path / "bundles")]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True,
                           start_new_session=True) as process:  # fmt: skip
         assert "capturing" in process.stderr.readline()
