@@ -27,14 +27,19 @@ class Fault:
     make: Callable[[Callable[..., Any]], Callable[..., Any]]
     """Given what is there, what to put in its place."""
 
-    @contextmanager
-    def plant(self) -> Iterator[None]:
-        """Patch for the time of the block."""
+    def locate(self) -> tuple[Any, str]:
+        """The module or class that holds what is patched, and its name there."""
         module, _, path = self.target.partition(":")
         owner: Any = importlib.import_module(f"qwen2vl_ms.{module}")
         *classes, name = path.split(".")
         for part in classes:
             owner = getattr(owner, part)
+        return owner, name
+
+    @contextmanager
+    def plant(self) -> Iterator[None]:
+        """Patch for the time of the block."""
+        owner, name = self.locate()
         original = owner.__dict__[name]
         setattr(owner, name, wraps(original)(self.make(original)))
         try:
