@@ -35,28 +35,56 @@ Cases = Annotated[
 ]
 Dtypes = Annotated[
     list[str] | None,
-    typer.Option("--dtype", help="Dtype to run; repeat for several.", show_default="fp32"),
+    typer.Option(
+        "--dtype", help="Dtype to run; repeat for several.", show_default="fp32", metavar="NAME"
+    ),
 ]
-CasesFile = Annotated[Path, typer.Option(help="The file that defines the cases.")]
-Checkpoint = Annotated[Path, typer.Option(help="Hugging Face checkpoint folder of both sides.")]
+CasesFile = Annotated[
+    Path,
+    typer.Option(
+        help="The file that defines the cases.", metavar="FILE", show_default="fixtures/cases.toml"
+    ),
+]
+Checkpoint = Annotated[
+    Path,
+    typer.Option(
+        help="Hugging Face checkpoint folder of both sides.",
+        metavar="FOLDER",
+        show_default="fixtures/qwen2vl-tiny",
+    ),
+]
 Bundles = Annotated[
     Path | None,
-    typer.Option(help="Where captured references are kept.", show_default="the user's cache"),
+    typer.Option(
+        help="Where captured references are kept.",
+        show_default="the user's cache",
+        metavar="FOLDER",
+    ),
 ]
 Reference = Annotated[
     str,
-    typer.Option(help=f"{', '.join(REFERENCES)}, or your own as package.module:function."),
+    typer.Option(
+        help=f"{', '.join(REFERENCES)}, or your own as package.module:function.", metavar="NAME"
+    ),
 ]
 Candidate = Annotated[
     str,
-    typer.Option(help=f"{', '.join(CANDIDATES)}, or your own as package.module:class."),
+    typer.Option(
+        help=f"{', '.join(CANDIDATES)}, or your own as package.module:class.", metavar="NAME"
+    ),
 ]
 Level = Annotated[
-    str, typer.Option(help="block (blocks and their surroundings) or module (inside them too).")
+    str,
+    typer.Option(
+        help="block (blocks and their surroundings) or module (inside them too).", metavar="NAME"
+    ),
 ]
-Device = Annotated[str, typer.Option(help="Device of the candidate, such as CPU or Ascend:0.")]
+Device = Annotated[
+    str, typer.Option(help="Device of the candidate, such as CPU or Ascend:0.", metavar="NAME")
+]
 Plant = Annotated[
-    str | None, typer.Option(help="Plant a fault (see `faults`), to see the harness find it.")
+    str | None,
+    typer.Option(help="Plant a fault (see `faults`), to see the harness find it.", metavar="FAULT"),
 ]
 
 
@@ -79,7 +107,9 @@ def run(
     dtype: Dtypes = None,
     point: Annotated[
         list[str] | None,
-        typer.Option(help="Show only these points (* and ? match); repeat for several."),
+        typer.Option(
+            help="Show only these points (* and ? match); repeat for several.", metavar="PATTERN"
+        ),
     ] = None,
     level: Level = DEFAULTS.level,
     device: Device = DEFAULTS.device,
@@ -88,7 +118,9 @@ def run(
     checkpoint: Checkpoint = DEFAULTS.checkpoint,
     cases_file: CasesFile = DEFAULTS.cases_file,
     bundles: Bundles = None,
-    report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports/latest"),
+    report: Annotated[Path, typer.Option(help="Folder of the report.", metavar="FOLDER")] = Path(
+        "reports/latest"
+    ),
     plant: Plant = None,
 ) -> None:
     """Compare candidate and reference on every case, and write the report."""
@@ -129,7 +161,9 @@ def calibrate(
     checkpoint: Checkpoint = DEFAULTS.checkpoint,
     cases_file: CasesFile = DEFAULTS.cases_file,
     bundles: Bundles = None,
-    output: Annotated[Path, typer.Option(help="The gates file to write.")] = DEFAULT_FILE,
+    output: Annotated[
+        Path, typer.Option(help="The gates file to write.", metavar="FILE")
+    ] = DEFAULT_FILE,
 ) -> None:
     """Measure the gates: the faithful port's largest ratios, and the planted faults'.
 
@@ -160,7 +194,9 @@ def cases(cases_file: CasesFile = DEFAULTS.cases_file) -> None:
 
 @app.command()
 def points(
-    case: Annotated[str, typer.Option(help="Case whose points to list.")] = "decoding",
+    case: Annotated[
+        str, typer.Option(help="Case whose points to list.", metavar="NAME")
+    ] = "decoding",
     level: Level = DEFAULTS.level,
     checkpoint: Checkpoint = DEFAULTS.checkpoint,
     cases_file: CasesFile = DEFAULTS.cases_file,
