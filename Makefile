@@ -30,7 +30,7 @@ parity: $(READY) ## Compare the port with the reference on every case; write rep
 	$(BIN)/python -m parity run $(RUN_ARGS)
 
 test: $(READY) ## Run the whole test-suite
-	$(BIN)/python -m pytest -m "not slow" $(RUN_ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(RUN_ARGS)
 
 test-slow: $(READY) ## Run the tests that take longer than a few seconds each
 	$(BIN)/python -m pytest -m slow $(RUN_ARGS)

@@ -326,7 +326,7 @@ def dtype_name(value: Any) -> str:
 
 
 def set_device(device: str) -> None:
-    """Select the device, deterministic kernels and synchronous launch, once a process.
+    """Select the device, and on CPU synchronous launch; a process keeps its first device.
 
     Raises:
         ParityError: MindSpore knows no such device, or has been set to another one.
