@@ -14,8 +14,9 @@ from dataclasses import dataclass, fields, replace
 from datetime import date
 from pathlib import Path
 
+from parity.core.errors import ParityError
 from parity.core.points import STAGES
-from parity.core.rows import Kind, Row
+from parity.core.rows import Kind, Row, Verdict
 from parity.core.stats import Gate
 from parity.core.store import temporary_beside
 from parity.core.tolerance import DEFAULT_FILE, SCOPES
@@ -61,14 +62,31 @@ Measured = dict[tuple[str, str], Largest]
 
 
 def faithful(session: Session, dtype: str) -> Measured:
-    """The largest ratio of each (scope, figure) over every selected case of the port as it is."""
+    """The largest ratio of each (scope, figure) over every selected case of the port as it is.
+
+    Raises:
+        ParityError: the port is wrong in a way that no gate measures, so it is not faithful.
+    """
     found: Measured = {(scope, figure): Largest() for scope in SCOPES for figure in FIGURES}
     for case in session.cases:
         session.say(f"faithful port, {case.name}")
-        for key, seen in _ratios(session.run(case, dtype)):
+        rows = session.run(case, dtype)
+        wrong = next((row for row in rows if _measures_nothing(row)), None)
+        if wrong is not None:
+            raise ParityError(
+                f"{wrong.point} in {wrong.case} is {wrong.verdict.value}: {wrong.message}. Gates "
+                "are measured on a port that is right: mend it first"
+            )
+        for key, seen in _ratios(rows):
             if not seen.ratio <= found[key].ratio:
                 found[key] = seen
     return found
+
+
+def _measures_nothing(row: Row) -> bool:
+    """Whether a row fails by something else than a ratio over the gate there is now."""
+    measurable = (Verdict.PASS, Verdict.VICTIM, Verdict.GUILTY, Verdict.DRIFT)
+    return row.verdict not in measurable or bool(row.mismatches)
 
 
 def _ratios(rows: Iterable[Row]) -> Iterable[tuple[tuple[str, str], Largest]]:

@@ -51,8 +51,10 @@ def _prepare(case: Case, checkpoint: Path) -> dict[str, Array]:
     ]
     parts = [part for prompt in case.prompts for part in prompt]
     media: dict[str, Any] = {}
-    if images := [_open(part.image) for part in parts if part.image]:
-        media["images"] = images
+    if images := [part.image for part in parts if part.image]:
+        # By name, as a user passes them: the reference reads a file its own way (orientation,
+        # transparency), not as it treats an image that is open already.
+        media["images"] = [str(path) for path in images if _open(path)]
     if clips := [part for part in parts if part.frames]:
         media["videos"] = [np.stack([_frame(f) for f in c.frames]) for c in clips]
         media["videos_kwargs"] = {"do_sample_frames": False, "cap_pixels_per_frame": False}
@@ -89,7 +91,7 @@ def _open(path: Path | None) -> Any:
     try:
         with Image.open(str(path)) as image:
             image.load()
-            return image.copy()  # in its own mode: conversion is the reference's business
+            return image.copy()
     except (UnidentifiedImageError, OSError) as error:
         raise CaseError(
             f"{path} cannot be read as an image ({error}); replace the file, or name another one "
