@@ -13,6 +13,7 @@ import pytest
 
 from parity.core.cases import Case
 from parity.core.errors import ParityError
+from parity.core.numerics import PRECISIONS
 from parity.core.points import LEVELS, Point
 from parity.core.rows import Row, RunResult, Verdict
 from parity.session import CANDIDATES, REFERENCES, Session, Settings
@@ -73,7 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect the settings; keep a case on one worker, so that it runs once."""
+    """Collect the settings, and check them if any was given."""
     config.addinivalue_line(
         "markers", "points(stage, *patterns): the points of a stage that a parity test covers"
     )
@@ -82,9 +83,28 @@ def pytest_configure(config: pytest.Config) -> None:
     for single, several in (("case", "cases"), ("dtype", "dtypes")):
         given[several] = tuple(given.pop(single) or ()) or None
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    config.stash[STATE] = State(settings, config.getoption("report"))
-    if getattr(config.option, "dist", "no") == "load":
-        config.option.dist = "loadgroup"
+    state = State(settings, config.getoption("report"))
+    config.stash[STATE] = state
+    if settings != Settings():
+        _session(state)  # names of nothing are told before anything is collected
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Under ``-n``, send all tests of one case and dtype to one worker, so that it runs once.
+
+    (xdist's own ``loadgroup`` renames tests, which pytest 9.2 does not let it do.)
+    """
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByCase(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
+        def _split_scope(self, nodeid: str) -> str:
+            found = re.search(r"parity/suites/.*\[(.+?-(?:" + "|".join(PRECISIONS) + r"))-", nodeid)
+            return found[1] if found else nodeid
+
+    return ByCase(config, log)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -101,9 +121,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             for point in covered(session, case, stage, patterns):
                 params.append(
                     pytest.param(
-                        (case, dtype, point, stage),
-                        id=f"{case.name}-{dtype}-{point.name}",
-                        marks=pytest.mark.xdist_group(f"{case.name}-{dtype}"),
+                        (case, dtype, point, stage), id=f"{case.name}-{dtype}-{point.name}"
                     )
                 )
     metafunc.parametrize("parity_point", params, indirect=True)
@@ -135,11 +153,20 @@ def _session(state: State) -> Session:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Note what the selected tests need, once deselection is done."""
     state = config.stash[STATE]
+    empty = [item for item in items if isinstance(item, pytest.Function) and _is_empty(item)]
+    if empty:
+        config.hook.pytest_deselected(items=empty)
+        items[:] = [item for item in items if item not in empty]
     for item in items:
         if (params := _params(item)) is not None:
             case, dtype, point, stage = params
             state.stages.setdefault((case.name, dtype), {"preprocessing"}).add(stage)
             state.selected.add((case.name, dtype, point.name))
+
+
+def _is_empty(item: pytest.Function) -> bool:
+    """Whether a parity test has no points: nothing of its stage occurs in the selected cases."""
+    return "parity_point" in item.fixturenames and not isinstance(_params(item), tuple)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from parity.core.cases import Case
-from parity.core.errors import CaseError
+from parity.core.errors import CaseError, ParityError, describe_exception
 from parity.core.trace import Array
 
 
@@ -42,8 +42,14 @@ def _prepare(case: Case, checkpoint: Path) -> dict[str, Array]:
     from transformers.models.qwen2_vl.processing_qwen2_vl import Qwen2VLProcessor
 
     budget = {} if case.max_pixels is None else {"max_pixels": case.max_pixels}
-    image_processor = Qwen2VLImageProcessorPil.from_pretrained(checkpoint, **budget)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    try:
+        image_processor = Qwen2VLImageProcessorPil.from_pretrained(checkpoint, **budget)
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    except Exception as error:
+        raise ParityError(
+            f"the reference's processor cannot be loaded from the checkpoint {checkpoint}: "
+            f"{describe_exception(error)}"
+        ) from error
     processor = _assemble(Qwen2VLProcessor, image_processor, tokenizer, video_processor)
     texts = [
         tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)

@@ -26,5 +26,5 @@ def describe_exception(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:500] if lines else 'no message'}{where}"
+    text = " ".join(str(error).split())[:500] or "no message"
+    return f"{type(error).__name__}: {text}{where}"
