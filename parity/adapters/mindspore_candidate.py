@@ -39,16 +39,11 @@ class MindSporeCandidate:
         from qwen2vl_ms import Qwen2VLForConditionalGeneration
 
         self.checkpoint = checkpoint
-        self.device = device
         dtype = getattr(ms, precision.torch)
         self.model = Qwen2VLForConditionalGeneration.from_pretrained(
             checkpoint, mindspore_dtype=dtype
         )
         self.model.set_train(False)
-
-    def provenance(self) -> dict[str, object]:
-        """What the candidate's numbers depend on, besides its inputs."""
-        return {"mindspore": ms.__version__, "device": self.device, "mode": "pynative"}
 
     def preprocess(self, case: Case) -> dict[str, Array]:
         """The port's own processor on ``case``."""
