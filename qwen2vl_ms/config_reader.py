@@ -22,6 +22,8 @@ from typing import Any
 from qwen2vl_ms.config import Qwen2VLConfig, Qwen2VLTextConfig, Qwen2VLVisionConfig
 from qwen2vl_ms.errors import Qwen2VLError
 
+MODEL_TYPE = "qwen2_vl"
+
 # Keys that published files carry and that change nothing in the forward pass.
 IGNORED_KEYS = frozenset(
     {
@@ -147,9 +149,10 @@ def read_json_object(path: Path) -> Mapping[str, Any]:
 
 def read_config(values: Mapping[str, Any], source: str) -> Qwen2VLConfig:
     """Mirror of `Qwen2VLConfig.from_dict`, which documents it."""
+    _refuse_another_architecture(values, source)
     problems: list[str] = []
     top = Section("", values, problems)
-    top.choice("model_type", "qwen2_vl")
+    top.choice("model_type", MODEL_TYPE)
     text, vision = _text_section(top), _vision_section(top)
     fields = _top_fields(top, text)
     text_fields, vision_fields = _text_fields(text), _vision_fields(vision)
@@ -162,6 +165,20 @@ def read_config(values: Mapping[str, Any], source: str) -> Qwen2VLConfig:
         vision_config=Qwen2VLVisionConfig(**vision_fields),
         **fields,
     )
+
+
+def _refuse_another_architecture(values: Mapping[str, Any], source: str) -> None:
+    """Raise for a checkpoint of another model: its other keys would only bury the reason."""
+    found = values.get("model_type")
+    if isinstance(found, str) and found != MODEL_TYPE:
+        listed = values.get("architectures")
+        classes = listed if isinstance(listed, list) else []
+        named = "".join(f" ({name})" for name in classes[:1] if isinstance(name, str))
+        raise Qwen2VLError(
+            f"{source} is of another architecture: its model_type is {found!r}{named}; this port "
+            f"is for Qwen2-VL ({MODEL_TYPE!r}), as Qwen2-VL-2B, 7B and 72B: pass one of their "
+            "folders"
+        )
 
 
 def _text_section(top: Section) -> Section:

@@ -1,152 +1,146 @@
-"""Strict loading: which stored tensor is which parameter.
+"""Strict loading: fills a model's parameters from a checkpoint, a slice at a time.
 
-Two generations of names are in use and both load:
-
-    published checkpoints, and what transformers still writes    the port, as transformers 5 itself
-    visual.*                                                     model.visual.*
-    model.*                                                      model.language_model.*
-    lm_head.weight                                               lm_head.weight
-
-Everything has to fit: all that is missing, unexpected, misshapen or of another kind is one error.
+Peak memory is the model plus one slice of one tensor: a tensor is read, widened, rounded and
+stored in slices of a million numbers, and its array becomes the parameter's data without a copy.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import mindspore as ms
+import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 from mindspore import Parameter, Tensor
 
-from qwen2vl_ms.checkpoint import STORED_AS, SafetensorsFile, open_checkpoint
+from qwen2vl_ms.checkpoint import SafetensorsFile, open_checkpoint
 from qwen2vl_ms.errors import Qwen2VLError
+from qwen2vl_ms.matching import Stored, match
+from qwen2vl_ms.naming import EMBEDDING, HEAD
 
 if TYPE_CHECKING:
     from qwen2vl_ms.model import Qwen2VLForConditionalGeneration
 
-# "{}" is a layer's number.
-VISUAL_NAMES = (
-    "patch_embed.proj.weight",
-    *("blocks.{}.norm1.weight", "blocks.{}.norm1.bias"),
-    *("blocks.{}.attn.qkv.weight", "blocks.{}.attn.qkv.bias"),
-    *("blocks.{}.attn.proj.weight", "blocks.{}.attn.proj.bias"),
-    *("blocks.{}.norm2.weight", "blocks.{}.norm2.bias"),
-    *("blocks.{}.mlp.fc1.weight", "blocks.{}.mlp.fc1.bias"),
-    *("blocks.{}.mlp.fc2.weight", "blocks.{}.mlp.fc2.bias"),
-    *("merger.ln_q.weight", "merger.ln_q.bias"),
-    *("merger.mlp.0.weight", "merger.mlp.0.bias"),
-    *("merger.mlp.2.weight", "merger.mlp.2.bias"),
-)
-TEXT_NAMES = (
-    "embed_tokens.weight",
-    "layers.{}.input_layernorm.weight",
-    *("layers.{}.self_attn.q_proj.weight", "layers.{}.self_attn.q_proj.bias"),
-    *("layers.{}.self_attn.k_proj.weight", "layers.{}.self_attn.k_proj.bias"),
-    *("layers.{}.self_attn.v_proj.weight", "layers.{}.self_attn.v_proj.bias"),
-    "layers.{}.self_attn.o_proj.weight",
-    "layers.{}.post_attention_layernorm.weight",
-    *("layers.{}.mlp.gate_proj.weight", "layers.{}.mlp.up_proj.weight"),
-    "layers.{}.mlp.down_proj.weight",
-    "norm.weight",
-)
-HEAD = "lm_head.weight"
-EMBEDDING = "model.language_model.embed_tokens.weight"
-PATCHES = "model.visual.patch_embed.proj.weight"
-
-# Stored name to parameter; None is known and left out: tables that qwen2vl_ms.rope computes.
-PARAMETER_OF: Mapping[str, str | None] = {
-    **{f"visual.{name}": f"model.visual.{name}" for name in VISUAL_NAMES},
-    **{f"model.visual.{name}": f"model.visual.{name}" for name in VISUAL_NAMES},
-    **{f"model.{name}": f"model.language_model.{name}" for name in TEXT_NAMES},
-    **{f"model.language_model.{name}": f"model.language_model.{name}" for name in TEXT_NAMES},
-    HEAD: HEAD,
-    "visual.rotary_pos_emb.inv_freq": None,
-    "model.visual.rotary_pos_emb.inv_freq": None,
-    "model.rotary_emb.inv_freq": None,
-    "model.language_model.rotary_emb.inv_freq": None,
-    "model.layers.{}.self_attn.rotary_emb.inv_freq": None,
+NUMPY_DTYPES: Mapping[Any, npt.DTypeLike] = {
+    ms.float32: np.float32,
+    ms.float16: np.float16,
+    ms.bfloat16: ml_dtypes.bfloat16,
 }
-_NUMBER = re.compile(r"(?<=blocks\.|layers\.)\d+(?=\.)")
-Stored = Mapping[str, SafetensorsFile]
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+Advance = Callable[[int], None]
 
 
-def load_weights(model: Qwen2VLForConditionalGeneration, folder: str | Path) -> None:
-    """Fill every parameter of a model from a checkpoint folder, one tensor at a time.
+def load_weights(
+    model: Qwen2VLForConditionalGeneration, folder: str | Path, progress: bool = False
+) -> None:
+    """Fill every parameter of a model from a checkpoint folder.
+
+    Values are rounded to nearest, ties to even as in PyTorch, to the dtype that the model's policy
+    gives the parameter (``model.policy.weight_dtype``), and kept in the parameter's own dtype: on
+    CPU a parameter is float32 and holds rounded values. NaN and infinity load as they are stored;
+    nothing looks for them.
 
     Args:
         model: Built from the checkpoint's configuration.
-        folder: Holds safetensors in float32, float16 or bfloat16, in one file or sharded. The
-            latter two are widened to float32, exactly.
+        folder: Holds safetensors in float32, float16 or bfloat16, in one file or sharded.
+        progress: Show a bar over the bytes on standard error. It stays away where that is no
+            terminal, unless FORCE_COLOR is set.
 
     Raises:
-        Qwen2VLError: One error that lists all that does not fit; the model is unchanged.
+        Qwen2VLError: One error that lists all that does not fit, and the model is unchanged; or a
+            value is too large for float16, or a file changed meanwhile, and the model is partly
+            loaded.
     """
     stored = open_checkpoint(folder)
     parameters = dict(model.parameters_and_names())
-    sources, problems = _sources(stored, {*parameters, HEAD})
-    problems += [f"{name} is missing" for name in sorted(set(parameters) - set(sources))]
-    problems += _misfits(stored, sources, parameters)
+    sources, problems = match(stored, {n: tuple(p.shape) for n, p in parameters.items()})
     if not problems and HEAD not in parameters:  # tied: the head is the embedding
         problems += _head_differs(stored, sources)
     if problems:
         listed = "".join(f"\n  - {problem}" for problem in problems)
         raise Qwen2VLError(f"the weights in {folder} do not fit its configuration:{listed}")
-    for name, parameter in parameters.items():
-        values = stored[sources[name]].read(sources[name])
-        parameter.set_data(Tensor(values.reshape(parameter.shape)))
+    total = sum(stored[sources[name]].bytes(sources[name]) for name in parameters)
+    with _bar(total, progress) as advance:
+        for name, parameter in parameters.items():
+            rounded_to = NUMPY_DTYPES[_weight_dtype(model, name)]
+            _fill(parameter, stored[sources[name]], sources[name], rounded_to)
+            advance(stored[sources[name]].bytes(sources[name]))
 
 
-def parameter_name(stored_name: str) -> str | None:
-    """The parameter of a stored tensor, or None for one that is known and left out.
+def _weight_dtype(model: Any, name: str) -> Any:
+    policy = getattr(model, "policy", None)
+    return ms.float32 if policy is None else policy.weight_dtype(name)
+
+
+def _fill(
+    parameter: Parameter, file: SafetensorsFile, source: str, rounded_to: npt.DTypeLike
+) -> None:
+    """Give a parameter the values of one stored tensor, rounded."""
+    values = np.empty(math.prod(parameter.shape), NUMPY_DTYPES[parameter.dtype])
+    begin = 0
+    for piece in file.slices(source):
+        end = begin + piece.size
+        values[begin:end] = round_values(piece, rounded_to, f"{source} of {file.path}")
+        begin = end
+    # from_numpy shares the array's memory, where Tensor(values) would copy it.
+    parameter.set_data(Tensor.from_numpy(values.reshape(parameter.shape)))
+
+
+def round_values(
+    values: npt.NDArray[np.float32], dtype: npt.DTypeLike, name: str
+) -> npt.NDArray[Any]:
+    """Round to a narrower dtype: to nearest, ties to even, as ``torch.Tensor.to`` does.
+
+    Args:
+        values: float32, any shape.
+        dtype: float32, float16 or ``ml_dtypes.bfloat16``.
+        name: What the values are, for the error.
+
+    Returns:
+        The values in that dtype.
 
     Raises:
-        KeyError: The name is of neither generation.
+        Qwen2VLError: A finite value is too large for float16, whose greatest is 65504. (bfloat16
+            has float32's range.)
     """
-    parameter = PARAMETER_OF[_NUMBER.sub("{}", stored_name)]
-    number = _NUMBER.search(stored_name)
-    return parameter and parameter.format(number and number[0])
-
-
-def _sources(stored: Stored, known: set[str]) -> tuple[dict[str, str], list[str]]:
-    """The stored name of each parameter, and the tensors that are none, or one twice."""
-    sources: dict[str, str] = {}
-    problems = []
-    for name in sorted(stored):
-        try:
-            parameter = parameter_name(name)
-        except KeyError:
-            parameter = name
-        if parameter in sources:
-            problems.append(f"{name} is there twice, the other is {sources[parameter]}")
-        elif parameter is not None and parameter not in known:
-            problems.append(f"{name} is unexpected")
-        elif parameter is not None:
-            sources[parameter] = name
-    return sources, problems
-
-
-def _misfits(
-    stored: Stored, sources: Mapping[str, str], parameters: Mapping[str, Parameter]
-) -> Iterator[str]:
-    """What has another shape than its parameter, or a dtype that is not loaded."""
-    for name, source in sources.items():
-        file = stored[source]
-        shape = tuple(parameters[name if name in parameters else EMBEDDING].shape)
-        found = file.shape(source)
-        if name == PATCHES and len(found) == 5:  # a Conv3d's [E, 3, 2, 14, 14], used as [E, 1176]
-            found = (found[0], math.prod(found[1:]))
-        if found != shape:
-            yield f"{source} has shape {list(file.shape(source))}, the model's is {list(shape)}"
-        if file.dtype(source) not in STORED_AS:
-            yield f"{source} is {file.dtype(source)}: {', '.join(STORED_AS)} are supported"
+    with np.errstate(over="ignore"):  # told below, once and by name
+        narrow = values.astype(dtype, copy=False)
+    if narrow.dtype == np.float16:
+        lost = np.isinf(narrow) & np.isfinite(values)
+        if lost.any():
+            raise Qwen2VLError(
+                f"{name} holds {values[lost][0]:.6g}, and float16 ends at {FLOAT16_MAX:.0f}: this "
+                "checkpoint does not fit float16; load it in bfloat16 or float32"
+            )
+    return narrow
 
 
 def _head_differs(stored: Stored, sources: Mapping[str, str]) -> Iterator[str]:
     """With tied embeddings a stored head has to equal the embedding."""
-    if HEAD in sources:
-        head, embedding = (stored[sources[n]].read(sources[n]) for n in (HEAD, EMBEDDING))
-        if not np.array_equal(head, embedding):
-            yield f"{HEAD} differs from {sources[EMBEDDING]}, and tie_word_embeddings is true"
+    if HEAD not in sources:
+        return
+    head, embedding = (stored[sources[n]].slices(sources[n]) for n in (HEAD, EMBEDDING))
+    if not all(np.array_equal(a, b) for a, b in zip(head, embedding, strict=True)):
+        yield f"{HEAD} differs from {sources[EMBEDDING]}, and tie_word_embeddings is true"
+
+
+@contextmanager
+def _bar(total: int, shown: bool) -> Iterator[Advance]:
+    """A progress bar over bytes, which is told how many more were read."""
+    if not shown:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("loading weights"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    with bar:
+        task = bar.add_task("", total=total)
+        yield lambda read: bar.advance(task, read)

@@ -12,52 +12,10 @@ import pytest
 
 from qwen2vl_ms import Qwen2VLConfig, Qwen2VLError
 from qwen2vl_ms.config_reader import VISION_DEFAULTS
+from qwen2vl_ms.tests.published import CONFIGS
 from qwen2vl_ms.tests.tiny import reference_config
 
-# Qwen2-VL-2B-Instruct as published.
-HUB: dict[str, Any] = {
-    "architectures": ["Qwen2VLForConditionalGeneration"],
-    "attention_dropout": 0.0,
-    "bos_token_id": 151643,
-    "eos_token_id": 151645,
-    "vision_start_token_id": 151652,
-    "vision_end_token_id": 151653,
-    "vision_token_id": 151654,
-    "image_token_id": 151655,
-    "video_token_id": 151656,
-    "hidden_act": "silu",
-    "hidden_size": 1536,
-    "initializer_range": 0.02,
-    "intermediate_size": 8960,
-    "max_position_embeddings": 32768,
-    "max_window_layers": 28,
-    "model_type": "qwen2_vl",
-    "num_attention_heads": 12,
-    "num_hidden_layers": 28,
-    "num_key_value_heads": 2,
-    "rms_norm_eps": 1e-06,
-    "rope_theta": 1000000.0,
-    "sliding_window": 32768,
-    "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16",
-    "transformers_version": "4.41.2",
-    "use_cache": True,
-    "use_sliding_window": False,
-    "vision_config": {
-        "depth": 32,
-        "embed_dim": 1280,
-        "mlp_ratio": 4,
-        "num_heads": 16,
-        "in_chans": 3,
-        "hidden_size": 1536,
-        "patch_size": 14,
-        "spatial_merge_size": 2,
-        "spatial_patch_size": 14,
-        "temporal_patch_size": 2,
-    },
-    "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
-    "vocab_size": 151936,
-}
+HUB = CONFIGS["2B"]
 MISSING = object()
 
 
@@ -100,6 +58,58 @@ def test_what_the_reference_saves_and_dumps(tmp_path: Path) -> None:
     assert Qwen2VLConfig.from_dict(reference.to_dict()) == ours
     (tmp_path / "config.json").write_text(json.dumps(HUB), encoding="utf-8")
     assert Qwen2VLConfig.from_pretrained(str(tmp_path)) == ours
+
+
+SIZES = {
+    # hidden, layers, heads, key and value heads, intermediate, vocabulary, tied
+    "2B": (1536, 28, 12, 2, 8960, 151936, True),
+    "7B": (3584, 28, 28, 4, 18944, 152064, False),
+    "72B": (8192, 80, 64, 8, 29568, 152064, False),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_published_sizes_in_both_layouts(size: str) -> None:
+    import transformers
+
+    config = Qwen2VLConfig.from_dict(CONFIGS[size])
+    text, vision = config.text_config, config.vision_config
+    assert SIZES[size] == (
+        *(text.hidden_size, text.num_hidden_layers, text.num_attention_heads),
+        *(text.num_key_value_heads, text.intermediate_size, text.vocab_size),
+        config.tie_word_embeddings,
+    )
+    assert (vision.depth, vision.embed_dim, vision.num_heads, vision.mlp_ratio) == (32, 1280, 16, 4)
+    assert vision.hidden_size == text.hidden_size
+    assert text.head_dim == 128
+    newer = transformers.Qwen2VLConfig(**copy.deepcopy(CONFIGS[size])).to_dict()
+    assert "hidden_size" in newer["text_config"]
+    assert "hidden_size" not in newer
+    assert Qwen2VLConfig.from_dict(newer) == config
+
+
+@pytest.mark.parametrize(
+    ("model_type", "architecture"),
+    [
+        ("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration"),
+        ("llama", "LlamaForCausalLM"),
+        ("qwen2", "Qwen2ForCausalLM"),
+    ],
+)
+def test_another_architecture_is_named_and_nothing_else(model_type: str, architecture: str) -> None:
+    values = {**HUB, "model_type": model_type, "architectures": [architecture], "attention_bias": 1}
+    with pytest.raises(Qwen2VLError) as caught:
+        Qwen2VLConfig.from_dict(values, source="there/config.json")
+    message = str(caught.value)
+    assert message.startswith("there/config.json is of another architecture: its model_type is ")
+    assert f"{model_type!r} ({architecture}); this port is for Qwen2-VL" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("architectures", [None, "llama", [], [None]])
+def test_another_architecture_without_a_class(architectures: Any) -> None:
+    with pytest.raises(Qwen2VLError, match="its model_type is 'llama'; this port"):
+        Qwen2VLConfig.from_dict({"model_type": "llama", "architectures": architectures})
 
 
 def nested() -> dict[str, Any]:
@@ -160,7 +170,8 @@ REFUSED: dict[str, dict[str, Any]] = {
     "rope_scaling.factor (= 4.0) is unknown": {"rope_scaling.factor": 4.0},
     "rope_scaling.mrope_section is [16, 24]": {"rope_scaling.mrope_section": [16, 24]},
     "mrope_section [16, 16, 16] sums to 48": {"rope_scaling.mrope_section": [16, 16, 16]},
-    "model_type is 'qwen2_5_vl'": {"model_type": "qwen2_5_vl"},
+    "model_type is missing": {"model_type": MISSING},
+    "model_type is 5": {"model_type": 5},
     "attention_bias (= False) is unknown": {"attention_bias": False},
     "vision_config.window_size (= 112) is unknown": {"vision_config.window_size": 112},
     "quantization_config (= {}) is unknown": {"quantization_config": {}},

@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qwen2vl_ms import Qwen2VLError, Qwen2VLForConditionalGeneration
+from qwen2vl_ms.naming import parameter_name
 from qwen2vl_ms.tests import tiny
-from qwen2vl_ms.weights import load_weights, parameter_name
+from qwen2vl_ms.weights import load_weights
 
 Tensors = dict[str, torch.Tensor]
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
