@@ -10,8 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from parity.core.errors import ParityError
+from parity.core.numerics import PRECISIONS
 from parity.core.tolerance import DEFAULT_FILE
-from parity.session import CANDIDATES, REFERENCES, Session, Settings, default_bundles
+from parity.prune import DAYS
+from parity.session import Session
+from parity.settings import CANDIDATES, REFERENCES, Settings, default_bundles
 
 COULD_NOT_RUN = 2
 
@@ -36,7 +39,10 @@ Cases = Annotated[
 Dtypes = Annotated[
     list[str] | None,
     typer.Option(
-        "--dtype", help="Dtype to run; repeat for several.", show_default="fp32", metavar="NAME"
+        "--dtype",
+        help=f"Dtype to run, of {', '.join(PRECISIONS)}; repeat for several.",
+        show_default="fp32",
+        metavar="NAME",
     ),
 ]
 CasesFile = Annotated[
@@ -82,6 +88,14 @@ Level = Annotated[
 Device = Annotated[
     str, typer.Option(help="Device of the candidate, such as CPU or Ascend:0.", metavar="NAME")
 ]
+Jit = Annotated[
+    bool,
+    typer.Option(
+        "--jit",
+        help="Compile the candidate's blocks (graph mode). Blocks and what is outside them are "
+        "compared; nothing inside them is.",
+    ),
+]
 Plant = Annotated[
     str | None,
     typer.Option(help="Plant a fault (see `faults`), to see the harness find it.", metavar="FAULT"),
@@ -112,6 +126,7 @@ def run(
         ),
     ] = None,
     level: Level = DEFAULTS.level,
+    jit: Jit = False,
     device: Device = DEFAULTS.device,
     candidate: Candidate = DEFAULTS.candidate,
     reference: Reference = DEFAULTS.reference,
@@ -127,7 +142,7 @@ def run(
     from parity.job import run_job
 
     chosen = settings(
-        case, dtype, bundles, level=level, device=device, candidate=candidate,
+        case, dtype, bundles, level=level, jit=jit, device=device, candidate=candidate,
         reference=reference, checkpoint=checkpoint, cases_file=cases_file, plant=plant,
     )  # fmt: skip
     result = run_job(chosen, point or [], report)
@@ -167,7 +182,8 @@ def calibrate(
 ) -> None:
     """Measure the gates: the faithful port's largest ratios, and the planted faults'.
 
-    Exit status 1 if a fault stays within the gates.
+    Sections of other dtypes are kept. Exit status 1 if a fault that stands out of rounding stays
+    within the gates.
     """
     from parity.calibrate import calibrate_job
 
@@ -176,11 +192,46 @@ def calibrate(
         cases_file=cases_file,
     )  # fmt: skip
     found = calibrate_job(chosen, output)
-    for margin in sorted(found, key=lambda m: m.ratio / m.gate):
-        seen = "caught" if margin.detected else "NOT CAUGHT"
-        typer.echo(f"{margin.fault:24} {margin.ratio / margin.gate:10.3g} x gate  {seen}")
+    for one, margins in found.items():
+        for margin in sorted(margins, key=lambda m: m.ratio / m.gate):
+            unseen = "NOT CAUGHT" if margin.visible else f"not visible in {one}"
+            seen = "caught" if margin.detected else unseen
+            times = margin.ratio / margin.gate
+            typer.echo(f"{one:13} {margin.fault:24} {times:10.3g} x gate  {seen}")
     typer.echo(f"wrote {output}")
-    raise typer.Exit(0 if all(margin.detected for margin in found) else 1)
+    every = [margin for margins in found.values() for margin in margins]
+    raise typer.Exit(0 if all(margin.detected or not margin.visible for margin in every) else 1)
+
+
+@app.command()
+def prune(
+    days: Annotated[
+        float, typer.Option(help="Keep what was used in this many days.", min=0)
+    ] = DAYS,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+    ] = False,
+    checkpoint: Checkpoint = DEFAULTS.checkpoint,
+    cases_file: CasesFile = DEFAULTS.cases_file,
+    bundles: Bundles = None,
+) -> None:
+    """Remove captured references that no run would use any more.
+
+    A bundle goes if the checkpoint, the cases, the sources and the versions of today give it
+    another name, and if it was not used for some days. Nothing is ever removed by itself.
+    """
+    from parity.prune import remove, stale_bundles
+
+    chosen = settings(None, None, bundles, checkpoint=checkpoint, cases_file=cases_file)
+    total = 0
+    for stale in stale_bundles(chosen, days):
+        gone = dry_run or remove(stale, days)
+        total += stale.size if gone else 0
+        word = "kept, in use" if not gone else "would go" if dry_run else "removed"
+        typer.echo(
+            f"{stale.size / 1e6:8.1f} MB  {stale.days:5.1f} days  {stale.folder.name}  {word}"
+        )
+    typer.echo(f"{total / 1e6:.1f} MB {'would go' if dry_run else 'removed'}")
 
 
 @app.command()

@@ -1,29 +1,38 @@
 """Measuring the gates: between what the faithful port shows and what planted faults show.
 
 A gate is the power of two that is at least ``HEADROOM`` times the largest ratio of the faithful
-port over all cases. It is of use only if every fault exceeds a gate at its own point, which is
-measured too and written beside the gates.
+port over all cases. It is of use only if faults exceed a gate at their own points, which is
+measured too and written beside the gates. A fault that changes less than rounding does (an epsilon
+in bf16) is not visible in that dtype: no gate that lets the faithful port pass could catch it.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from parity.core.errors import ParityError
+from parity.core.files import temporary_beside
+from parity.core.numerics import PRECISIONS
 from parity.core.points import STAGES
 from parity.core.rows import Kind, Row, Verdict
 from parity.core.stats import Gate
-from parity.core.store import temporary_beside
-from parity.core.tolerance import DEFAULT_FILE, SCOPES
+from parity.core.tolerance import DEFAULT_FILE, SCOPES, Gates
 from parity.faults import catalogue
-from parity.session import Session, Settings, version
+from parity.session import Session, version
+from parity.settings import Settings
 
 HEADROOM = 3.0
+OPEN = Gates(*(Gate(*(sys.float_info.max for _ in fields(Gate))) for _ in SCOPES))
+"""Gates to measure under: a dtype has none before it was measured."""
 FIGURES = tuple(field.name for field in fields(Gate))
 
 
@@ -51,11 +60,18 @@ class Margin:
     figure: str
     ratio: float
     gate: float
+    faithful: float
+    """The faithful port's largest ratio of this figure."""
 
     @property
     def detected(self) -> bool:
         """Whether the gate catches the fault."""
         return self.ratio > self.gate
+
+    @property
+    def visible(self) -> bool:
+        """Whether the fault stands out of what rounding does to the faithful port."""
+        return self.ratio > HEADROOM * self.faithful
 
 
 Measured = dict[tuple[str, str], Largest]
@@ -109,24 +125,30 @@ def margins(settings: Settings, dtype: str, measured: Measured, session: Session
         if case is None or ":" in fault.point or fault.point.startswith("processor."):
             continue
         session.say(f"{fault.name} in {case.name}")
-        rows = Session(replace(settings, plant=fault.name)).run(case, dtype, STAGES)
+        planted = Session(replace(settings, plant=fault.name), gates=session.gates)
+        rows = planted.run(case, dtype, STAGES)
         own = [row for row in rows if row.point == fault.point and row.local is not None]
         seen = [(gate, figure, value.ratio) for (gate, figure), value in _ratios(
             replace(row, end_to_end=None) for row in own)]  # fmt: skip
         if seen:
             scope, figure, ratio = max(seen, key=lambda s: s[2] / measured[(s[0], s[1])].gate)
-            gate = measured[(scope, figure)].gate
-            found.append(Margin(fault.name, fault.point, case.name, figure, ratio, gate))
+            own_gate, most = measured[(scope, figure)].gate, measured[(scope, figure)].ratio
+            found.append(Margin(fault.name, fault.point, case.name, figure, ratio, own_gate, most))
     return found
 
 
+HEADER = f"""\
+# Largest passing ratios. Made by `python -m parity calibrate`; what was measured is beside each:
+# a gate is the power of two from {HEADROOM:g} times the faithful port's largest ratio. A planted
+# fault exceeds one at its own point, unless it is marked as not visible: it then changes less than
+# {HEADROOM:g} times what rounding in that dtype does to the faithful port.
+"""
+SECTION = re.compile(r"^\[([\w-]+)\]$", re.MULTILINE)
+
+
 def as_toml(dtype: str, measured: Measured, found: Sequence[Margin], cases: Sequence[str]) -> str:
-    """The gates file."""
+    """The section of one dtype in the gates file."""
     lines = [
-        "# Largest passing ratios. Made by `python -m parity calibrate`; what was measured is",
-        f"# beside each: a gate is the power of two from {HEADROOM:g} times the faithful port's",
-        "# largest ratio, and every planted fault exceeds one at its own point.",
-        "",
         f"[{dtype}]",
         f'measured = "{date.today().isoformat()}"',
         f'versions = "mindspore {version("mindspore")}, torch {version("torch")}, '
@@ -141,38 +163,68 @@ def as_toml(dtype: str, measured: Measured, found: Sequence[Margin], cases: Sequ
             where = f"{seen.ratio:.3g} at {seen.point}, {seen.case}" if seen.ratio else "0"
             lines.append(f"{figure} = {seen.gate:g}  # faithful port: {where}")
     for margin in sorted(found, key=lambda m: m.ratio / m.gate):
-        lines += [
-            "",
-            f"[[{dtype}.faults]]",
-            f'fault = "{margin.fault}"',
-            f'point = "{margin.point}"',
-            f'case = "{margin.case}"',
-            f'figure = "{margin.figure}"',
-            f"ratio = {margin.ratio:.3g}",
-            f"times_the_gate = {margin.ratio / margin.gate:.3g}",
-        ]
+        lines += ["", f"[[{dtype}.faults]]", *_margin_lines(margin)]
     return "\n".join(lines) + "\n"
 
 
-def calibrate_job(settings: Settings, path: Path = DEFAULT_FILE) -> list[Margin]:
-    """Measure, write ``path``, and return the margins of the faults.
+def _margin_lines(margin: Margin) -> list[str]:
+    """One fault's entry."""
+    return [
+        f'fault = "{margin.fault}"',
+        f'point = "{margin.point}"',
+        f'case = "{margin.case}"',
+        f'figure = "{margin.figure}"',
+        f"ratio = {margin.ratio:.3g}",
+        f"times_the_gate = {margin.ratio / margin.gate:.3g}",
+        f"visible = {str(margin.visible).lower()}",
+    ]
+
+
+def merged(old: str, sections: Mapping[str, str]) -> str:
+    """A gates file with some dtypes' sections replaced or added, and the others as they were."""
+    starts = [*SECTION.finditer(old)]
+    ends = [*(match.start() for match in starts[1:]), len(old)]
+    kept = {m[1]: old[m.start() : end] for m, end in zip(starts, ends, strict=True)}
+    every = {**kept, **sections}
+    known = [dtype for dtype in PRECISIONS if dtype in every]
+    others = [dtype for dtype in every if dtype not in PRECISIONS]
+    return "\n".join([HEADER, *(f"{every[dtype].strip()}\n" for dtype in (*known, *others))])
+
+
+def calibrate_job(settings: Settings, path: Path = DEFAULT_FILE) -> dict[str, list[Margin]]:
+    """Measure every dtype of ``settings``, write ``path``; return the faults' margins by dtype.
 
     Raises:
-        ParityError: the reference or the candidate cannot be run.
+        ParityError: the reference or the candidate cannot be run, or ``path`` cannot be written.
     """
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    dtype = settings.dtypes[0]
+    sections, found = {}, {}
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("starting", total=None)
-        session = Session(settings, say=lambda line: progress.update(task, description=line))
-        session.capture([(case, dtype) for case in session.cases])
-        measured = faithful(session, dtype)
-        found = margins(settings, dtype, measured, session)
+        for dtype in settings.dtypes:
+            say = partial(_describe, progress, task, dtype)
+            sections[dtype], found[dtype] = _measure(settings, dtype, say)
     with temporary_beside(path) as temporary:
-        text = as_toml(dtype, measured, found, [case.name for case in session.cases])
-        temporary.write_text(text, encoding="utf-8")
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        temporary.write_text(merged(old, sections), encoding="utf-8")
     return found
+
+
+def _describe(progress: Any, task: Any, dtype: str, line: str) -> None:
+    """Show what is being measured."""
+    progress.update(task, description=f"{dtype}: {line}")
+
+
+def _measure(
+    settings: Settings, dtype: str, say: Callable[[str], None]
+) -> tuple[str, list[Margin]]:
+    """One dtype's section of the gates file, and the margins of the faults."""
+    session = Session(settings, say=say, gates=OPEN)
+    session.capture([(case, dtype) for case in session.cases])
+    measured = faithful(session, dtype)
+    found = margins(settings, dtype, measured, session)
+    return as_toml(dtype, measured, found, [case.name for case in session.cases]), found

@@ -7,12 +7,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from parity.core.files import locked
 from parity.core.numerics import precision
 from parity.core.points import select
 from parity.core.rows import RunResult
-from parity.core.store import BundleWriter, locked
+from parity.core.store import BundleWriter
 from parity.provenance import provenance
-from parity.session import REFERENCES, Session, Settings, load_by_name
+from parity.session import Session
+from parity.settings import REFERENCES, Settings, load_by_name
 
 
 def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunResult:
@@ -58,14 +60,16 @@ def result_of(session: Session, started: float, shown: set[str] | None = None) -
 def capture_job(settings: Settings) -> None:
     """Capture the reference for every selected case and dtype that has no bundle yet.
 
+    A dtype that is held to another one's reference stands for that one.
+
     Raises:
         ParityError: the reference cannot be run here.
     """
     session = Session(settings)
-    session.validate()
+    session.validate(judging=False)
     run_reference = load_by_name(settings.reference, REFERENCES, "reference")
     for case in session.cases:
-        for dtype in settings.dtypes:
+        for dtype in dict.fromkeys(precision(name).reference for name in settings.dtypes):
             folder = session.bundle_folder(case, dtype)
             with locked(folder):
                 if folder.exists():

@@ -16,12 +16,20 @@ from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
 from parity.core.points import LEVELS, Point
 from parity.core.rows import Row, RunResult, Verdict
-from parity.session import CANDIDATES, REFERENCES, Session, Settings
+from parity.session import Session
+from parity.settings import CANDIDATES, REFERENCES, Settings
 
 OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--case", {"action": "append", "metavar": "NAME", "help": "only this case (repeatable)"}),
     ("--dtype", {"action": "append", "metavar": "NAME", "help": "only this dtype (repeatable)"}),
     ("--level", {"choices": LEVELS, "help": "block, or module to look inside blocks too"}),
+    (
+        "--jit",
+        {
+            "action": "store_true",
+            "help": "compile the candidate's blocks (graph mode); nothing inside them is compared",
+        },
+    ),
     ("--device", {"help": "device of the candidate: CPU, Ascend:0"}),
     ("--candidate", {"help": f"{', '.join(CANDIDATES)}, or package.module:class"}),
     ("--reference", {"help": f"{', '.join(REFERENCES)}, or package.module:function"}),
@@ -315,7 +323,8 @@ def _report(state: State, session: pytest.Session) -> None:
     if state.session is not None and state.session.results:
         facts = provenance(state.session, time.monotonic() - state.started)
     order = {name: n for n, name in enumerate(dict.fromkeys(row.case for row in state.rows))}
-    rows = sorted(state.rows, key=lambda row: (order[row.case], row.dtype, row.order))
+    dtypes = state.settings.dtypes.index
+    rows = sorted(state.rows, key=lambda row: (order[row.case], dtypes(row.dtype), row.order))
     state.result = RunResult(rows=rows, provenance=facts, not_compared=state.not_compared)
     try:
         state.report_path = write_report(state.result, state.report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -20,42 +19,27 @@ from parity.core.errors import ParityError, describe_exception
 from parity.core.numerics import precision
 from parity.core.points import LEVELS, STAGES, Firing, Point
 from parity.core.rows import Row
-from parity.core.store import FORMAT, Bundle, json_hash
-from parity.core.tolerance import load_gates
+from parity.core.store import FORMAT, Bundle, json_hash, mark_used
+from parity.core.tolerance import Gates, load_gates
 from parity.core.trace import Trace
 from parity.core.verdict import Evidence, judge
+from parity.settings import (
+    CANDIDATES,
+    FIXTURES,
+    HERE,
+    REFERENCES,
+    Settings,
+    load_by_name,
+    target,
+)
 from parity.subjects import qwen2vl
 
-HERE = Path(__file__).parent
-FIXTURES = HERE.parent / "fixtures"
-CANDIDATES = {"mindspore": "parity.adapters.mindspore_candidate:MindSporeCandidate"}
-REFERENCES = {"transformers": "parity.adapters.torch_reference:capture"}
-CAPTURE_SOURCES = ("adapters/torch_inputs.py", "adapters/torch_reference.py",
-                   "adapters/torch_truth.py", "adapters/torchvision_shim.py",
-                   "subjects/qwen2vl.py", "core/store.py")  # fmt: skip
+__all__ = ["FIXTURES", "Session", "Settings"]
 
-
-def default_bundles() -> Path:
-    """The user's cache folder for bundles."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("parity")) / "bundles"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What to compare with what; every field has the command line option of its name."""
-
-    checkpoint: Path = FIXTURES / "qwen2vl-tiny"
-    cases_file: Path = FIXTURES / "cases.toml"
-    cases: tuple[str, ...] = ()
-    dtypes: tuple[str, ...] = ("fp32",)
-    level: str = "module"
-    device: str = "CPU"
-    candidate: str = "mindspore"
-    reference: str = "transformers"
-    bundles: Path = field(default_factory=default_bundles)
-    plant: str | None = None
+CAPTURE_SOURCES = ("adapters/torch_inputs.py", "adapters/torch_recording.py",
+                   "adapters/torch_reference.py", "adapters/torch_truth.py",
+                   "adapters/torchvision_shim.py", "subjects/qwen2vl.py", "core/narrow.py",
+                   "core/store.py")  # fmt: skip
 
 
 @dataclass
@@ -65,6 +49,8 @@ class Session:
     settings: Settings
     say: Callable[[str], None] = lambda line: None
     """Called with a line for the user when something takes long."""
+    gates: Gates | None = None
+    """Instead of each dtype's own."""
     results: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
     opened: dict[str, str] = field(default_factory=dict)
     """Bundles used: folder name to the hash of the key."""
@@ -82,14 +68,18 @@ class Session:
     @cached_property
     def points(self) -> list[Point]:
         """The points of the selected level."""
-        return qwen2vl.points(qwen2vl.read_depths(self.settings.checkpoint), self.settings.level)
+        depths = qwen2vl.read_depths(self.settings.checkpoint)
+        return qwen2vl.points(depths, self.settings.seen_level)
 
     def schedule(self, case: Case, stages: Collection[str] = STAGES) -> list[Firing]:
         """The firings of ``case`` in ``stages``, in execution order."""
         return [f for f in qwen2vl.schedule(self.points, case) if f.stage in stages]
 
-    def validate(self) -> None:
+    def validate(self, judging: bool = True) -> None:
         """Check every setting that can be checked without running anything.
+
+        Args:
+            judging: whether gates are needed; capturing and measuring gates do without.
 
         Raises:
             ParityError: one names something that is not there.
@@ -103,7 +93,8 @@ class Session:
             )
         for dtype in self.settings.dtypes:
             precision(dtype)
-            load_gates(dtype)
+            if judging:
+                load_gates(dtype)
         target(self.settings.candidate, CANDIDATES, "candidate")
         target(self.settings.reference, REFERENCES, "reference")
         if self.settings.plant is not None:
@@ -123,7 +114,7 @@ class Session:
     def _run(self, case: Case, dtype: str, stages: Collection[str]) -> list[Row]:
         from parity.faults import planted
 
-        gates = load_gates(dtype)
+        gates = self.gates or load_gates(dtype)
         bundle = self.bundle(case, dtype)
         # The candidate is loaded under the fault too: some faults are in the loading of weights.
         with planted(self.settings.plant):
@@ -137,7 +128,8 @@ class Session:
             bundle=bundle,
             free=free,
             forced=forced,
-            level=self.settings.level,
+            level=self.settings.seen_level,
+            mode=self.settings.mode,
             padding=_padding(bundle),
         )
         return judge(self.schedule(case, stages), evidence)
@@ -159,7 +151,9 @@ class Session:
             kind = load_by_name(settings.candidate, CANDIDATES, "candidate")
             self._loaded = None
             try:
-                loaded = kind(settings.checkpoint, precision(dtype), settings.device)
+                loaded = kind(
+                    settings.checkpoint, precision(dtype), settings.device, jit=settings.jit
+                )
             except ParityError:
                 raise
             except Exception as error:
@@ -170,7 +164,7 @@ class Session:
     _loaded: tuple[str, Any] | None = field(default=None, repr=False)
 
     def bundle(self, case: Case, dtype: str) -> Bundle:
-        """The reference's bundle, captured first if there is none that fits.
+        """The bundle of ``dtype``'s reference, captured first if there is none that fits.
 
         Raises:
             ParityError: there is none and it cannot be captured here.
@@ -183,16 +177,22 @@ class Session:
         if bundle.key != self.bundle_key(case, dtype):
             raise ParityError(f"{folder} is not the bundle its name says; delete it and run again")
         self.opened[folder.name] = json_hash(bundle.key)
+        mark_used(folder)
         return bundle
 
     def capture(self, wanted: Sequence[tuple[Case, str]]) -> None:
         """Capture what is missing of ``wanted``, in a process of its own that may import PyTorch.
 
+        Precisions that are held to one reference share its bundle.
+
         Raises:
             ParityError: the reference cannot be captured here.
         """
+        references = {(case.name, precision(dtype).reference): case for case, dtype in wanted}
         missing = [
-            (case, dtype) for case, dtype in wanted if not self.bundle_folder(case, dtype).exists()
+            (case, dtype)
+            for (_, dtype), case in references.items()
+            if not self.bundle_folder(case, dtype).exists()
         ]
         if not missing:
             return
@@ -222,7 +222,8 @@ class Session:
     def bundle_folder(self, case: Case, dtype: str) -> Path:
         """Where the bundle for exactly these inputs, checkpoint and versions belongs."""
         return self.settings.bundles / (
-            f"{case.name}-{dtype}-{json_hash(self.bundle_key(case, dtype))[:16]}"
+            f"{case.name}-{precision(dtype).reference}-"
+            f"{json_hash(self.bundle_key(case, dtype))[:16]}"
         )
 
     def bundle_key(self, case: Case, dtype: str) -> dict[str, object]:
@@ -230,7 +231,7 @@ class Session:
         return {
             "format": FORMAT,
             "case": case.name,
-            "dtype": dtype,
+            "dtype": precision(dtype).reference,
             "decode_steps": case.decode_steps,
             "max_pixels": case.max_pixels,
             "messages": json_hash(case.messages),
@@ -252,39 +253,6 @@ class Session:
             # Pillow 13 resizes in another order than Pillow 12, and gives other pixels.
             "pillow": version("pillow"),
         }
-
-
-def target(name: str, known: dict[str, str], what: str) -> tuple[str, str]:
-    """Module and attribute that ``name`` stands for: one of ``known``, or ``module:attribute``.
-
-    Raises:
-        ParityError: it is neither.
-    """
-    module, _, attribute = known.get(name, name).partition(":")
-    if not attribute:
-        raise ParityError(
-            f"unknown {what} {name!r}; there are: {', '.join(known)}, or your own as "
-            "package.module:attribute"
-        )
-    return module, attribute
-
-
-def load_by_name(name: str, known: dict[str, str], what: str) -> Any:
-    """The class or function called ``name``.
-
-    Raises:
-        ParityError: there is no such thing, or a package it needs is missing.
-    """
-    module, attribute = target(name, known, what)
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise ParityError(
-            f"the {what} {name!r} needs a package that is not here: {error}; "
-            "`pip install '.[reference]'` installs the reference's"
-        ) from error
-    except AttributeError as error:
-        raise ParityError(f"the {what} {name!r} is not there: {error}") from error
 
 
 def told(error: Exception) -> str:

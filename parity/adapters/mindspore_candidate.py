@@ -14,6 +14,7 @@ from mindspore import Tensor, nn
 
 from parity.core.cases import Case
 from parity.core.errors import ParityError, describe_exception
+from parity.core.narrow import NARROW
 from parity.core.numerics import Precision
 from parity.core.points import Point
 from parity.core.rows import Kind
@@ -28,8 +29,16 @@ MODEL_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "pixel_value
 class MindSporeCandidate:
     """A loaded port and its processor, on one device, in one precision."""
 
-    def __init__(self, checkpoint: Path, precision: Precision, device: str) -> None:
+    def __init__(
+        self, checkpoint: Path, precision: Precision, device: str, *, jit: bool = False
+    ) -> None:
         """Load the port.
+
+        Args:
+            checkpoint: Hugging Face checkpoint folder.
+            precision: its name is the port's policy.
+            device: as MindSpore names it, with an index behind a colon: ``Ascend:0``.
+            jit: compile each block; hooks then see blocks and nothing inside them.
 
         Raises:
             ParityError: the device is not there.
@@ -39,9 +48,8 @@ class MindSporeCandidate:
         from qwen2vl_ms import Qwen2VLForConditionalGeneration
 
         self.checkpoint = checkpoint
-        dtype = getattr(ms, precision.torch)
         self.model = Qwen2VLForConditionalGeneration.from_pretrained(
-            checkpoint, mindspore_dtype=dtype
+            checkpoint, mindspore_dtype=precision.name, jit=jit
         )
         self.model.set_train(False)
 
@@ -124,11 +132,11 @@ class MindSporeCandidate:
         self, inputs: Mapping[str, Array], tokens: Sequence[Sequence[int]], trace: Trace
     ) -> None:
         """The prompt, then one forward for each of the reference's tokens."""
-        from qwen2vl_ms.cache import KVCache
-
-        # As the reference: a forward pass alone keeps no cache.
-        cache = KVCache(self.model.config.text_config.num_hidden_layers) if any(tokens) else None
         prompt = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
+        rows, length = inputs["input_ids"].shape
+        # As the reference: a forward pass alone keeps no cache.
+        steps = len(tokens[0]) if len(tokens) else 0
+        cache = self.model.make_cache(rows, length + steps) if steps else None
         output = self.model(**prompt, cache=cache)
         if any(name.endswith("grid_thw") for name in prompt):
             value = as_array(output.rope_deltas)
@@ -308,11 +316,9 @@ def argument(cell: Any, args: Any, kwargs: Any, name: str) -> Any:
 
 def as_array(value: Any) -> Array:
     """A copy of the values; floats narrower than 32 bits widened to float32 (exact)."""
-    if isinstance(value, Tensor):
-        if value.dtype in (ms.bfloat16, ms.float16):
-            value = value.astype(ms.float32)
-        return np.array(value.asnumpy())
-    return np.array(value)
+    array = np.array(value.asnumpy() if isinstance(value, Tensor) else value)
+    narrow = dtype_name(value) in NARROW if isinstance(value, Tensor) else False
+    return array.astype(np.float32) if narrow else array
 
 
 def dtype_name(value: Any) -> str:

@@ -1,7 +1,7 @@
 """A float64 truth of a Hugging Face model: the model, widened, casts to float32 included.
 
 ``model.double()`` alone is not one: RMSNorm, softmax and the vision rotary embedding cast to
-float32 inside. The rotary tables stay float32 on purpose: they are part of the definition
+float32 inside. The rotary frequencies stay float32 on purpose: they are part of the definition
 (both sides multiply the same float32 angles), and float64 angles at long positions would differ
 from them by more than any bug.
 """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.core.numerics import Precision
+from parity.core.numerics import FORMATS, Precision
 from parity.core.points import Point
 from parity.core.rows import Comparison, Kind, Verdict
 from parity.core.stats import Gate, Truth, compare
@@ -59,7 +59,7 @@ def examine(
         recorded: the reference's firing.
         truth: the reference's value and the truth beside it.
         tap: the candidate's value.
-        precision: the dtype of the run.
+        precision: of the run.
         gate: largest passing ratios.
         candidate_base: for a residual block, what its update is counted from.
         keep: the tokens to compare; ``None`` for all.
@@ -78,9 +78,9 @@ def examine(
         return Finding(Verdict.DTYPE, f"dtype {tap.dtype}, the reference's is {recorded.dtype}")
     if exact:
         return _equal(tap, reference)
-    comparison = compare(
-        tap.value, truth, precision.noise, gate, candidate_base=candidate_base, keep=keep
-    )
+    # A table that stays float32 in a run in bfloat16 is held to float32.
+    dtype = FORMATS.get(recorded.dtype, precision.format)
+    comparison = compare(tap.value, truth, dtype, gate, candidate_base=candidate_base, keep=keep)
     if comparison.nonfinite:
         count = f"{comparison.nonfinite} elements are NaN or infinite"
         return Finding(Verdict.NONFINITE, f"{count}. {describe(comparison)}", comparison)

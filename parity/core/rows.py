@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+PYNATIVE, GRAPH = "pynative", "graph"
+
 
 class Verdict(str, Enum):
     """What became of a point. Only ``PASS`` passes."""
@@ -119,6 +121,9 @@ class Row:
 
     case: str
     dtype: str
+    """The candidate's precision, such as ``bf16`` or ``ascend-mixed``."""
+    mode: str
+    """How the candidate executed: ``pynative``, or ``graph`` where its blocks were compiled."""
     order: int
     """Execution order within the case, from 0."""
     point: str
@@ -146,6 +151,11 @@ class Row:
     """On the reference's own inputs."""
     end_to_end: Comparison | None = None
     """After everything before it, as a user would see it."""
+
+    @property
+    def ran_in(self) -> str:
+        """The dtype, and the mode where it is not the usual one: ``bf16``, ``bf16 graph``."""
+        return self.dtype if self.mode == PYNATIVE else f"{self.dtype} {self.mode}"
 
 
 @dataclass

@@ -4,7 +4,8 @@ Legend: R rows (tokens), C columns (channels). Tensors are taken as ``[R, C]``: 
 is the channel, everything before it a token. All arithmetic is float64.
 
 A ratio is ``||candidate - truth|| / max(||reference - truth||, noise * ||truth||)``: how many
-times worse than the reference, or than the rounding of one number, the candidate is.
+times worse than the reference, or than the rounding of one number, the candidate is. Numbers
+below the normal range round by an absolute amount, which is part of the floor too: fp16 has many.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from parity.core.numerics import Format
 from parity.core.rows import Comparison, Slice
 from parity.core.trace import Array
 
@@ -69,7 +71,7 @@ def squared(matrix: Float, axis: int | None) -> Float:
     return np.asarray(np.einsum(spec, matrix, matrix), dtype=np.float64)
 
 
-def robust_floor(reference_error: Float, truth_norm: Float, noise: float) -> Float:
+def robust_floor(reference_error: Float, rounding: Float) -> Float:
     """Absolute error each slice is allowed as its unit, ``[n]``.
 
     The largest of its own reference error, the median of its neighbours' (a chance-small
@@ -81,22 +83,23 @@ def robust_floor(reference_error: Float, truth_norm: Float, noise: float) -> Flo
         reference_error, half, mode="reflect" if len(reference_error) > half else "edge"
     )
     neighbours = np.median(sliding_window_view(padded, NEIGHBOURS), axis=-1)
-    return np.maximum(np.maximum(reference_error, neighbours), noise * truth_norm)
+    return np.maximum(np.maximum(reference_error, neighbours), rounding)
 
 
-def figure(error: Float, reference_error: Float, truth: Float, noise: float, gate: float) -> Slice:
+def figure(error: Float, reference_error: Float, truth: Float, dtype: Format, gate: float) -> Slice:
     """The whole tensor's figure."""
-    wrong, own, size = (float(np.sqrt(squared(m, None))) for m in (error, reference_error, truth))
-    floor = max(own, noise * size)
-    return Slice(_ratio(wrong, floor), _ratio(wrong, size), _ratio(floor, size), gate)
+    wrong, own, size = (np.sqrt(squared(m, None)) for m in (error, reference_error, truth))
+    floor = float(np.maximum(own, dtype.rounding(size, truth.size)))
+    ratio, relative = _ratio(float(wrong), floor), _ratio(float(wrong), float(size))
+    return Slice(ratio, relative, _ratio(floor, float(size)), gate)
 
 
 def worst_slice(
-    error: Float, reference_error: Float, truth: Float, noise: float, gate: float, axis: int
+    error: Float, reference_error: Float, truth: Float, dtype: Format, gate: float, axis: int
 ) -> Slice:
     """The row (``axis`` 1) or column (``axis`` 0) whose ratio is largest; NaN counts as largest."""
     wrong, own, size = (np.sqrt(squared(m, axis)) for m in (error, reference_error, truth))
-    floor = robust_floor(own, size, noise)
+    floor = robust_floor(own, dtype.rounding(size, truth.shape[axis]))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(wrong == 0, 0.0, wrong / floor)
     index = int(np.argmax(np.where(np.isnan(ratios), np.inf, ratios)))
@@ -112,7 +115,7 @@ def worst_slice(
 def compare(
     candidate: Array,
     truth: Truth,
-    noise: float,
+    dtype: Format,
     gate: Gate,
     *,
     candidate_base: Array | None = None,
@@ -123,7 +126,7 @@ def compare(
     Args:
         candidate: the candidate's tensor.
         truth: the reference's, with its float64 truth.
-        noise: unit roundoff of the dtype.
+        dtype: the reference's, whose rounding nobody can be asked to undercut.
         gate: largest passing ratios.
         candidate_base: what the candidate's update is counted from, for residual blocks.
         keep: tokens to compare, ``[...]`` without the channel axis; ``None`` for all.
@@ -144,14 +147,14 @@ def compare(
         rows, columns = error.shape
         index = _largest(difference, truth.reference.shape, keep)
         here, there = _at(truth.reference, index), _at(candidate, index)
-        row = worst_slice(error, own_error, true, noise, gate.row, 1) if rows > 1 else None
+        row = worst_slice(error, own_error, true, dtype, gate.row, 1) if rows > 1 else None
         enough = rows >= MIN_ROWS_FOR_COLUMNS and columns > 1
-        column = worst_slice(error, own_error, true, noise, gate.column, 0) if enough else None
+        column = worst_slice(error, own_error, true, dtype, gate.column, 0) if enough else None
         return Comparison(
-            whole=figure(error, own_error, true, noise, gate.whole),
+            whole=figure(error, own_error, true, dtype, gate.whole),
             row=_original_row(row, keep),
             column=column,
-            update=_update(error, own_error, true, truth, candidate_base, noise, gate, keep),
+            update=_update(error, own_error, true, truth, candidate_base, dtype, gate, keep),
             nonfinite=int(np.count_nonzero(~np.isfinite(got) & np.isfinite(reference))),
             max_abs=abs(there - here),
             max_index=index,
@@ -166,7 +169,7 @@ def _update(
     true: Float,
     truth: Truth,
     candidate_base: Array | None,
-    noise: float,
+    dtype: Format,
     gate: Gate,
     keep: Kept,
 ) -> Slice | None:
@@ -179,7 +182,7 @@ def _update(
         base_residual = as_matrix(truth.base_residual, keep)
         drift, base = drift - base_residual, base + base_residual
         own_error = own_error + base_residual
-    return figure(error - drift, own_error, true - base, noise, gate.update)
+    return figure(error - drift, own_error, true - base, dtype, gate.update)
 
 
 def _largest(difference: Float, shape: tuple[int, ...], keep: Kept) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """Bundles: what the reference computed, on disk, trusted only when every hash matches.
 
 A bundle is a folder of two files. ``tensors.safetensors`` holds each distinct tensor once,
-under the hash of its content; ``manifest.json`` says which point, firing and role uses which
+under the hash of its content (and its dtype, if that is narrower than 32 bits: what is read is
+float32, exactly); ``manifest.json`` says which point, firing and role uses which
 tensor, and carries a hash of itself. Nothing is ever unpickled.
 """
 
@@ -12,31 +13,37 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from parity.core.errors import BundleError, ParityError
+from parity.core.errors import BundleError
+from parity.core.files import replace_folder
+from parity.core.narrow import NARROW, pack, unpack
 from parity.core.trace import Array
 
-FORMAT = 1
+FORMAT = 2
 MAX_MANIFEST_BYTES = 64 << 20
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
-LOCK_SECONDS = 3600.0
 
 
-def content_hash(array: Array) -> str:
-    """Hash of dtype, shape and bytes, 128 bits, as hexadecimal."""
-    contiguous = np.ascontiguousarray(array)
-    digest = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
+def tensor_name(stored: Array, dtype: str | None) -> str:
+    """A hash of dtype, shape and bytes, 128 bits, and the name of a narrow ``dtype``."""
+    contiguous = np.ascontiguousarray(stored)
+    digest = hashlib.blake2b(f"{stored.dtype.str}{stored.shape}".encode(), digest_size=16)
     digest.update(contiguous.view(np.uint8).reshape(-1).data if contiguous.size else b"")
-    return digest.hexdigest()
+    return digest.hexdigest() if dtype is None else f"{digest.hexdigest()}.{dtype}"
+
+
+def narrow_dtype(name: str) -> str | None:
+    """The narrow dtype of the tensor stored under ``name``, if it has one."""
+    dtype = name.partition(".")[2]
+    return dtype if dtype in NARROW else None
 
 
 def json_hash(data: object) -> str:
@@ -74,16 +81,29 @@ class BundleWriter:
         self.tokens: list[list[int]] = []
         self.points: dict[str, list[ReferenceFiring]] = {}
         self._tensors: dict[str, Array] = {}
-        self._known: dict[int, tuple[Array, str]] = {}
+        self._stored: dict[str, Array] = {}
+        self._known: dict[tuple[int, str | None], tuple[Array, str]] = {}
 
-    def add(self, array: Array) -> str:
-        """Store ``array`` unless its content is there already; return its name."""
-        seen = self._known.get(id(array))
+    def add(self, array: Array, dtype: str | None = None) -> str:
+        """Store ``array`` unless its content is there already; return its name.
+
+        Args:
+            array: the values; those of a narrow dtype as float32.
+            dtype: the dtype they are of, if it is narrow; any other is the array's own.
+
+        Raises:
+            ValueError: ``dtype`` is narrow and a value is not one of its.
+        """
+        narrow = dtype if dtype in NARROW else None
+        seen = self._known.get((id(array), narrow))
         if seen is not None:
             return seen[1]
-        name = content_hash(array)
-        self._known[id(array)] = (array, name)
-        self._tensors.setdefault(name, np.ascontiguousarray(array))
+        contiguous = np.ascontiguousarray(array)
+        stored = contiguous if narrow is None else pack(contiguous, narrow)
+        name = tensor_name(stored, narrow)
+        self._known[(id(array), narrow)] = (array, name)
+        if name not in self._tensors:
+            self._tensors[name], self._stored[name] = contiguous, stored
         return name
 
     def add_residual(self, truth: Array, value: Array) -> str | None:
@@ -119,7 +139,7 @@ class BundleWriter:
             folder.parent.mkdir(parents=True, exist_ok=True)
             staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
             try:
-                save_file(self._tensors, staging / TENSORS)
+                save_file(self._stored, staging / TENSORS)
                 (staging / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
                 replace_folder(staging, folder)
             finally:
@@ -137,34 +157,6 @@ class BundleWriter:
                 f"cannot write the bundle {folder}: {error}; free some space or choose another "
                 "place with --bundles"
             ) from error
-
-
-@contextmanager
-def temporary_beside(path: Path) -> Iterator[Path]:
-    """A file to write, which takes ``path``'s place when the block ends well.
-
-    Raises:
-        ParityError: the place cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise ParityError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def replace_folder(staging: Path, folder: Path) -> None:
-    """Put ``staging`` in the place of ``folder``; readers see the old one or the new one."""
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        folder.replace(old / "old")
-        staging.replace(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        staging.replace(folder)
 
 
 class Bundle:
@@ -212,7 +204,7 @@ class Bundle:
             raise _damaged(path, f"unexpected structure ({error})") from error
 
     def tensor(self, name: str) -> Array:
-        """The tensor stored under ``name``, after checking it against its hash.
+        """The tensor stored under ``name``, after checking it against its hash; never narrow.
 
         Raises:
             BundleError: it is not there, or its content has changed.
@@ -220,11 +212,13 @@ class Bundle:
         if name not in self._checked:
             if name not in self._names:
                 raise _damaged(self.folder / TENSORS, f"tensor {name} is not in it")
+            dtype = narrow_dtype(name)
             try:
-                array = self._file.get_tensor(name)
+                stored = self._file.get_tensor(name)
+                array = stored if dtype is None else unpack(stored, dtype)
             except Exception as error:
                 raise _damaged(self.folder / TENSORS, str(error)) from error
-            if content_hash(array) != name:
+            if tensor_name(stored, dtype) != name:
                 raise _damaged(self.folder / TENSORS, f"tensor {name} does not match its hash")
             self._checked[name] = array
         return self._checked[name]
@@ -270,25 +264,13 @@ def _damaged(path: Path, reason: str) -> BundleError:
     )
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of the bundle ``folder``, so that one process at a time makes it.
+def mark_used(folder: Path) -> None:
+    """Note that a bundle was used now, as far as its place lets us: `prune` spares such bundles."""
+    with suppress(OSError):
+        os.utime(folder / MANIFEST)
 
-    The operating system drops the lock with its holder, so a killed process blocks nobody.
 
-    Raises:
-        ParityError: the place cannot be written, or another process holds the lock for an hour.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock", timeout=LOCK_SECONDS):
-            for leftover in folder.parent.glob(f".{folder.name}.*"):
-                shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed
-            yield
-    except Timeout:
-        raise ParityError(
-            f"another process has been making {folder} for {LOCK_SECONDS:.0f} s; end it, or use "
-            "another place with --bundles"
-        ) from None
-    except PermissionError as error:
-        raise ParityError(f"cannot write to {folder.parent}: {error.strerror}") from error
+def last_used(folder: Path) -> float:
+    """When a bundle was made or used last, in seconds since the epoch."""
+    path = folder / MANIFEST
+    return (path if path.exists() else folder).stat().st_mtime

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from parity.core.examine import Finding, examine, missing
 from parity.core.numerics import Precision
 from parity.core.points import Firing, Point
-from parity.core.rows import Kind, Row, Verdict
+from parity.core.rows import PYNATIVE, Kind, Row, Verdict
 from parity.core.stats import Truth
 from parity.core.store import Bundle, ReferenceFiring
 from parity.core.tolerance import Gates
@@ -36,6 +36,8 @@ class Evidence:
     free: Trace
     forced: Trace
     level: str = "module"
+    mode: str = PYNATIVE
+    """How the candidate executes."""
     padding: NDArray[np.bool_] | None = None
     """True where a token of the prompt is real, ``[B, S]``; ``None`` where all are."""
 
@@ -98,6 +100,7 @@ def _findings(order: int, firing: Firing, evidence: Evidence) -> Judged:
     row = Row(
         case=evidence.case,
         dtype=evidence.precision.name,
+        mode=evidence.mode,
         order=order,
         point=point.name,
         stage=firing.stage,
@@ -154,9 +157,10 @@ def _connect(item: Judged, evidence: Evidence) -> None:
     residual = recorded.arrival if evidence.level == "module" else None
     finding = examine(
         firing.point,
-        replace(recorded, dtype=arrived.dtype),
+        recorded,
         Truth(reference, _residual(evidence.bundle, residual, reference)),
-        arrived,
+        # Between modules a candidate may compute in another dtype, if its values are right.
+        replace(arrived, dtype=recorded.dtype),
         evidence.precision,
         evidence.gates.local,
         keep=_keep(firing, evidence),
@@ -185,6 +189,7 @@ def _undeclared(order: int, evidence: Evidence) -> list[Row]:
         Row(
             case=evidence.case,
             dtype=evidence.precision.name,
+            mode=evidence.mode,
             order=order + number,
             point=name,
             stage="preprocessing" if name.startswith("processor.") else "undeclared",

@@ -13,7 +13,7 @@ def anchor(row: Row) -> str:
 
     Hashed, since case and point names may hold anything and be of any length.
     """
-    named = "\0".join((row.case, row.dtype, row.point, str(row.firing)))
+    named = "\0".join((row.case, row.ran_in, row.point, str(row.firing)))
     return "r" + hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:10]
 
 

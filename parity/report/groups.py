@@ -15,6 +15,7 @@ class Group:
 
     case: str
     dtype: str
+    """And the mode, where it is not the usual one."""
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -52,7 +53,7 @@ def group(rows: Iterable[Row]) -> list[Group]:
     """Group rows by case and dtype, in the order in which these first appear."""
     groups: dict[tuple[str, str], Group] = {}
     for row in rows:
-        groups.setdefault((row.case, row.dtype), Group(row.case, row.dtype)).rows.append(row)
+        groups.setdefault((row.case, row.ran_in), Group(row.case, row.ran_in)).rows.append(row)
     for one in groups.values():
         one.rows.sort(key=lambda row: (row.order, row.firing))
     return list(groups.values())

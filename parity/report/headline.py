@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.core.rows import Row, RunResult, Verdict
+from parity.core.rows import GRAPH, Row, RunResult, Verdict
 from parity.report.figures import at_fault, end_figure, local_figure, was_compared
 from parity.report.groups import Group
 from parity.report.panels import label
@@ -59,7 +59,7 @@ def sentence(result: RunResult) -> str:
     if not result.rows:
         return "Nothing was compared, so nothing is known."
     if first is not None:
-        where = f"{clean(first.case)}, {clean(first.dtype)}"
+        where = f"{clean(first.case)}, {clean(first.ran_in)}"
         return f"{opening(first)} {label(first)} in {where}."
     if result.not_compared:
         left_out = plural(len(result.not_compared), "thing")
@@ -88,7 +88,14 @@ def detail(result: RunResult, groups: Sequence[Group]) -> str:
     )
     if result.not_compared:
         text += f"; {len(result.not_compared):,} not compared"
-    return f"{text}.{_nearest(result)}"
+    return f"{text}.{_unseen(result)}{_nearest(result)}"
+
+
+def _unseen(result: RunResult) -> str:
+    """Say, of a run in graph mode, what it cannot see."""
+    if all(row.mode != GRAPH for row in result.rows):
+        return ""
+    return " In graph mode each block is one compiled function: nothing inside it is declared."
 
 
 def _nearest(result: RunResult) -> str:
@@ -103,7 +110,7 @@ def _nearest(result: RunResult) -> str:
         return ""
     worst, row, side = max(found, key=lambda item: item[0].use)
     return (
-        f" Nearest to its gate: {label(row)}, {side}, in {clean(row.case)}, {clean(row.dtype)}, "
+        f" Nearest to its gate: {label(row)}, {side}, in {clean(row.case)}, {clean(row.ran_in)}, "
         f"with a ratio of {number(worst.figure.ratio)} against {number(worst.figure.gate)}."
     )
 

@@ -18,7 +18,7 @@ from parity.core.errors import ParityError
 from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
 
 FORMAT_NAME = "parity-rows"
-FORMAT = 1
+FORMAT = 2
 
 _INTEGERS = {"order", "firing", "excluded_rows", "mismatches", "nonfinite", "index"}
 _SHAPES = {"shape", "candidate_shape", "max_index"}

@@ -71,7 +71,7 @@ def _cells(one: Group) -> tuple[str, ...]:
         one.count(Verdict.VICTIM), one.other,
     )  # fmt: skip
     figure = "-" if worst is None else _ratio(worst[1])
-    return (clean(one.case, 24), clean(one.dtype, 8), *map(str, counts), figure)
+    return (clean(one.case, 24), clean(one.dtype, 20), *map(str, counts), figure)
 
 
 def _worst_point(one: Group, text: str, lines: Sequence[str], room: int) -> str:
@@ -87,7 +87,7 @@ def _worst_point(one: Group, text: str, lines: Sequence[str], room: int) -> str:
 def _culprit(row: Row) -> list[str]:
     """Describe the first failing point, its numbers, what they mean and what to do."""
     known = meaning(row)
-    where = f"({clean(row.case, 40)}, {clean(row.dtype)}, {clean(row.stage)})"
+    where = f"({clean(row.case, 40)}, {clean(row.ran_in)}, {clean(row.stage)})"
     lines = [*_wrap(f"{row.verdict.value} {label(row)} {where}"), *_numbers(row)]
     lines += _wrap(clean(row.message, MESSAGE_LIMIT), "  ")
     lines += _wrap(f"meaning: {known.means}", "  ") + _wrap(f"next: {known.next}", "  ")

@@ -77,7 +77,7 @@ def view(result: RunResult) -> ReportView:
     by_panel = [(one, panel(one, number, ids)) for number, one in enumerate(groups, 1)]
     panels = tuple(drawn for _, drawn in sorted(by_panel, key=lambda item: _urgency(item[0])))
     guilty = {
-        (row.case, row.dtype, row.point): ids[id(row)]
+        (row.case, row.ran_in, row.point): ids[id(row)]
         for row in reversed(result.rows)
         if at_fault(row)
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
+from parity.core.rows import PYNATIVE, Comparison, Kind, Row, RunResult, Slice, Verdict
 
 GATES = {"fp32": 8.0, "fp16": 6.0, "bf16": 6.0}
 CASES = (
@@ -74,7 +74,7 @@ def row(order: int, point: str, verdict: Verdict = Verdict.PASS, **changes: obje
     local = {Verdict.GUILTY: 5210.0 + wave}.get(verdict, wave)
     ends = {Verdict.GUILTY: 1480.0, Verdict.VICTIM: 390.0 + 9 * wave, Verdict.DRIFT: 1.9 * gate}
     base = Row(
-        case="single-image", dtype="fp32", order=order, point=point, stage="vision",
+        case="single-image", dtype="fp32", mode=PYNATIVE, order=order, point=point, stage="vision",
         kind=Kind.FLOAT, firing=0, verdict=verdict, message=_message(verdict),
         cause=GUILTY_POINT if verdict is Verdict.VICTIM else None, shape=(1, 256, 320),
         candidate_shape=(1, 256, 320), reference_dtype=dtype, candidate_dtype=dtype,

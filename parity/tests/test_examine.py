@@ -1,5 +1,6 @@
 """One value against its reference: what is looked at first, and what a person is told."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -188,3 +189,43 @@ def test_what_is_not_a_number_is_worse_than_any_ratio():
     unusable, worst = found(value), found(reference() + np.float32(1e30))
     assert worst.worse(unusable) is unusable
     assert unusable.worse(worst) is unusable
+
+
+def bf16(values):
+    """Values rounded to bfloat16, as float32."""
+    return np.asarray(values).astype(ml_dtypes.bfloat16).astype(np.float32)
+
+
+def judged_in_bf16(value, like, dtype, kind):
+    point, truth = Point("a", "text", kind, "a"), Truth(like, np.zeros_like(like))
+    recorded, tap = ReferenceFiring("", dtype), Tap(value, dtype)
+    return examine(point, recorded, truth, tap, precision("bf16"), GATE)
+
+
+def test_a_float_in_bf16_is_held_to_bf16():
+    like = bf16(reference())
+    near = bf16(like * (1 + 2.0**-8))
+    assert not np.array_equal(near, like)
+    assert judged_in_bf16(near, like, "bfloat16", Kind.FLOAT).ok
+    assert not judged_in_bf16(like * np.float32(1.2), like, "bfloat16", Kind.FLOAT).ok
+
+
+def test_a_table_that_stays_float32_is_held_to_float32_in_a_run_in_bf16():
+    """Else a table computed in bfloat16 and widened again would pass."""
+    like = np.cos(np.arange(192, dtype=np.float32)).reshape(12, 16)
+    assert judged_in_bf16(np.nextafter(like, 2), like, "float32", Kind.TABLE).ok
+    assert not judged_in_bf16(bf16(like), like, "float32", Kind.TABLE).ok
+
+
+@pytest.mark.parametrize("name", ["fp16", "bf16", "ascend-mixed"])
+def test_another_dtype_than_the_references_is_told(name):
+    like = bf16(reference())
+    dtype = precision(name).torch
+    point, truth = Point("a", "text", Kind.FLOAT, "a"), Truth(like, np.zeros_like(like))
+    for wrong in {"float32", "float16", "bfloat16"} - {dtype}:
+        finding = examine(
+            point, ReferenceFiring("", dtype), truth, Tap(like, wrong), precision(name), GATE
+        )
+        assert finding.verdict is Verdict.DTYPE
+        assert wrong in finding.message
+        assert dtype in finding.message

@@ -17,8 +17,8 @@ ROOT = Path(parity.__file__).parent.parent
 OURS = {"parity", "qwen2vl_ms"}
 REFERENCE = {"torch", "torchvision", "transformers"}
 FRAMEWORKS = {*REFERENCE, "mindspore", "jax", "tensorflow"}
-ABOVE_CORE = {"parity.session", "parity.plugin", "parity.job", "parity.calibrate",
-              "parity.__main__", "parity.suites"}  # fmt: skip
+ABOVE_CORE = {"parity.session", "parity.settings", "parity.plugin", "parity.job",
+              "parity.calibrate", "parity.prune", "parity.__main__", "parity.suites"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -173,14 +173,14 @@ def test_local_truth_is_the_module_in_float64_on_the_recorded_input():
 
 
 def test_a_hook_that_fails_leaves_no_hook_behind():
-    from parity.adapters import torch_reference
+    from parity.adapters import torch_recording
 
-    class Broken(torch_reference.Recorder):
+    class Broken(torch_recording.Recorder):
         def after(self, name, results):
             raise RuntimeError("planted")
 
     network = model()
     visitor = Broken(session().declared, BundleWriter({}))
-    with pytest.raises(RuntimeError, match="planted"), torch_reference.hooked(network, visitor):
+    with pytest.raises(RuntimeError, match="planted"), torch_recording.hooked(network, visitor):
         logits(network, "text-only")
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())

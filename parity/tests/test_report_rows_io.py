@@ -121,7 +121,10 @@ def damaged(change):
 
 FIRST = ["rows", 1]
 DAMAGE = {
-    "other format": (lambda f: f.update(format=FORMAT + 1), "format 2 and this version reads"),
+    "other format": (
+        lambda f: f.update(format=FORMAT + 1),
+        f"format {FORMAT + 1} and this version reads",
+    ),
     "no marker": (lambda f: f.pop("format_name"), "was not written by parity"),
     "no rows": (lambda f: f.pop("rows"), "no 'rows'"),
     "rows a number": (lambda f: f.update(rows=3), "damaged"),

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from parity.core.numerics import FORMATS
 from parity.core.stats import Gate, Truth, compare, robust_floor
 
-NOISE = 2.0**-24
+FP32 = FORMATS["float32"]
 GATE = Gate(whole=10, row=20, column=20, update=10)
 
 
@@ -23,7 +24,7 @@ def sample(rows=32, columns=64, seed=0):
 
 def judged(candidate, reference, truth, **options):
     residual = (truth - reference.astype(np.float64)).astype(np.float32)
-    return compare(candidate, Truth(reference, residual), NOISE, GATE, **options)
+    return compare(candidate, Truth(reference, residual), FP32, GATE, **options)
 
 
 def test_the_reference_itself_has_ratio_at_most_one():
@@ -105,9 +106,9 @@ def test_a_wrong_update_under_a_large_residual_fails():
     reference = truth.astype(np.float32)
     residual = (truth - reference).astype(np.float32)
     right = Truth(reference, residual, base=base)
-    assert compare(reference, right, NOISE, GATE, candidate_base=base).ok
+    assert compare(reference, right, FP32, GATE, candidate_base=base).ok
     wrong = (base + update * 1.5).astype(np.float32)
-    result = compare(wrong, right, NOISE, GATE, candidate_base=base)
+    result = compare(wrong, right, FP32, GATE, candidate_base=base)
     assert not result.update.ok
     assert result.update.error == pytest.approx(0.5, rel=0.05)
 
@@ -138,9 +139,9 @@ def test_a_chance_small_reference_error_does_not_cry_wolf():
 
 @given(hnp.arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1e3)))
 def test_a_floor_is_never_under_a_slices_own(own):
-    floor = robust_floor(own, np.ones_like(own), NOISE)
+    floor = robust_floor(own, FP32.rounding(np.ones_like(own), 64))
     assert np.all(floor >= own)
-    assert np.all(floor >= NOISE)
+    assert np.all(floor >= FP32.noise)
 
 
 @settings(max_examples=200, deadline=None)
@@ -156,14 +157,14 @@ def test_any_tensor_can_be_judged_and_any_change_is_seen(reference, seed):
     """Itself passes; with one value changed beyond rounding, or made NaN, it does not."""
     zeros = np.zeros_like(reference)
     finite = np.where(np.isfinite(reference), reference, 1).astype(np.float32)
-    assert compare(finite, Truth(finite, zeros), NOISE, GATE).ok
+    assert compare(finite, Truth(finite, zeros), FP32, GATE).ok
     wrong = finite.copy()
     where = seed % wrong.size
     wrong.flat[where] = np.nan
-    assert not compare(wrong, Truth(finite, zeros), NOISE, GATE).ok
+    assert not compare(wrong, Truth(finite, zeros), FP32, GATE).ok
     wrong.flat[where] = -2 * finite.flat[where] + 1
     if wrong.flat[where] != finite.flat[where] and np.isfinite(wrong.flat[where]):
-        single = compare(wrong, Truth(finite, zeros), NOISE, GATE)
+        single = compare(wrong, Truth(finite, zeros), FP32, GATE)
         assert single.max_abs > 0
         assert single.whole.ratio > 0
 

@@ -1,16 +1,27 @@
 """Bundles: what is written comes back, and nothing damaged is believed."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from parity.core.errors import BundleError
-from parity.core.store import MANIFEST, TENSORS, Bundle, BundleWriter, ReferenceFiring, locked
+from parity.core.files import locked
+from parity.core.store import (
+    MANIFEST,
+    TENSORS,
+    Bundle,
+    BundleWriter,
+    ReferenceFiring,
+    last_used,
+    mark_used,
+)
 
 
 def write(folder, seed=0):
@@ -154,7 +165,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
-from parity.core.store import locked
+from parity.core.files import locked
 with locked(Path(sys.argv[1])):
     Path(sys.argv[2]).touch()
     time.sleep(float(sys.argv[3]))
@@ -186,3 +197,55 @@ def test_the_lock_keeps_others_out_and_dies_with_its_holder(tmp_path):
     finally:
         holder.kill()
         holder.wait()
+
+
+NARROW_TYPES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
+
+
+@pytest.mark.parametrize("dtype", NARROW_TYPES)
+def test_narrow_values_come_back_as_they_were_from_half_the_space(tmp_path, dtype):
+    rng = np.random.default_rng(0)
+    value = rng.standard_normal((64, 128)).astype(NARROW_TYPES[dtype]).astype(np.float32)
+    for folder, given in (("narrow", dtype), ("wide", None)):
+        writer = BundleWriter({})
+        writer.points["a"] = [ReferenceFiring(writer.add(value, given), dtype)]
+        writer.write(tmp_path / folder)
+        bundle = Bundle.open(tmp_path / folder)
+        bundle.check()
+        back = bundle.tensor(bundle.points["a"][0].value)
+        assert back.dtype == np.float32
+        assert np.array_equal(back, value)
+    sizes = {f: (tmp_path / f / TENSORS).stat().st_size for f in ("narrow", "wide")}
+    assert value.nbytes / 2 < sizes["narrow"] < value.nbytes / 2 + 1000
+    assert sizes["wide"] > value.nbytes
+
+
+def test_one_bit_pattern_in_two_dtypes_is_two_tensors(tmp_path):
+    writer = BundleWriter({})
+    ones = np.ones(4, np.float32)
+    names = {dtype: writer.add(ones, dtype) for dtype in ("bfloat16", "float16", "float32", None)}
+    assert names["float32"] == names[None]
+    assert len(set(names.values())) == 3
+    writer.write(tmp_path / "b")
+    for name in names.values():
+        assert np.array_equal(Bundle.open(tmp_path / "b").tensor(name), ones)
+
+
+def test_a_damaged_narrow_tensor_is_refused(tmp_path):
+    writer = BundleWriter({})
+    name = writer.add(np.ones((8, 8), np.float32), "bfloat16")
+    writer.write(tmp_path / "b")
+    data = bytearray((tmp_path / "b" / TENSORS).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "b" / TENSORS).write_bytes(bytes(data))
+    with pytest.raises(BundleError, match="does not match its hash"):
+        Bundle.open(tmp_path / "b").tensor(name)
+
+
+def test_a_use_is_noted(tmp_path):
+    write(tmp_path / "b")
+    os.utime(tmp_path / "b" / MANIFEST, (1, 1))
+    assert last_used(tmp_path / "b") == 1
+    mark_used(tmp_path / "b")
+    assert time.time() - last_used(tmp_path / "b") < 60
+    mark_used(tmp_path / "nowhere")

@@ -1,0 +1,69 @@
+"""Files and folders that several processes share: replaced in one step, made under a lock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from parity.core.errors import ParityError
+
+LOCK_SECONDS = 3600.0
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A file to write, which takes ``path``'s place when the block ends well.
+
+    Raises:
+        ParityError: the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise ParityError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def replace_folder(staging: Path, folder: Path) -> None:
+    """Put ``staging`` in the place of ``folder``; readers see the old one or the new one."""
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        folder.replace(old / "old")
+        staging.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        staging.replace(folder)
+
+
+@contextmanager
+def locked(folder: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the lock of the bundle ``folder``, so that one process at a time makes or removes it.
+
+    The operating system drops the lock with its holder, so a killed process blocks nobody.
+
+    Raises:
+        ParityError: the place cannot be written, or another process holds the lock for longer
+            than ``seconds``.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock", timeout=seconds):
+            for leftover in folder.parent.glob(f".{folder.name}.*"):
+                shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed
+            yield
+    except Timeout:
+        raise ParityError(
+            f"another process has been making {folder} for {seconds:.0f} s; end it, or use "
+            "another place with --bundles"
+        ) from None
+    except PermissionError as error:
+        raise ParityError(f"cannot write to {folder.parent}: {error.strerror}") from error

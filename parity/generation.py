@@ -1,0 +1,302 @@
+"""Greedy generation of the port against the reference's: ``python -m parity generation``.
+
+The reference generates once, in a process of its own that may import PyTorch; its tokens, margins
+and noise are kept beside the bundles. The port then generates by itself, in this process.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from parity.core.cases import Case
+from parity.core.errors import ParityError
+from parity.core.files import locked
+from parity.core.generation import FORMAT, Generation, RowResult, judge_row
+from parity.core.numerics import PRECISIONS, precision
+from parity.core.store import json_hash
+from parity.generation_table import summary_lines
+from parity.session import Session, file_hash, told
+from parity.settings import HERE, Settings, default_bundles, load_by_name
+
+GENERATORS = {"mindspore": "parity.adapters.mindspore_generation:MindSporeGenerator"}
+REFERENCES = {"transformers": "parity.adapters.torch_generation:capture_generation"}
+SOURCES = ("adapters/torch_generation.py", "core/generation.py")
+COUNT = 64
+DTYPES = ("fp32", "fp16", "bf16")
+STRICT = frozenset({"fp32"})
+"""Where every token has to be the reference's, however close the next one was."""
+COULD_NOT_RUN = 2
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of one case in one dtype: a result for each row."""
+
+    case: str
+    dtype: str
+    rows: tuple[RowResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row is as it should be, and there is one."""
+        return bool(self.rows) and all(row.outcome.passed for row in self.rows)
+
+
+class GenerationCheck:
+    """Compares the candidate's greedy generation with the reference's on cases and dtypes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        count: int = COUNT,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.settings, self.count, self.say = settings, count, say
+        self.session = Session(settings, say)
+        self._loaded: tuple[str, Any] | None = None
+
+    def validate(self) -> None:
+        """Check every setting that can be checked without running anything.
+
+        Raises:
+            ParityError: one names something that is not there.
+        """
+        if self.count < 1:
+            raise ParityError(f"{self.count} tokens cannot be compared; ask for at least 1")
+        self.session.validate(judging=False)
+
+    def run(self, case: Case, dtype: str) -> CaseResult:
+        """Compare one case in one dtype.
+
+        Raises:
+            ParityError: the reference or the candidate cannot be run.
+        """
+        from parity.faults import planted
+
+        reference = self.reference(case, dtype)
+        with planted(self.settings.plant):
+            try:
+                free, forced = self._candidate_tokens(case, dtype, reference)
+            except ParityError:
+                raise
+            except Exception as error:
+                raise ParityError(
+                    f"the candidate cannot generate on {case.name} in {dtype}: {told(error)}"
+                ) from error
+        rows = zip(reference.rows, free, forced or [None] * len(free), strict=True)
+        strict = dtype in STRICT
+        return CaseResult(
+            case.name, dtype, tuple(judge_row(steps, own, given, strict) for steps, own, given in rows)
+        )  # fmt: skip
+
+    def _candidate_tokens(
+        self, case: Case, dtype: str, reference: Generation
+    ) -> tuple[list[list[int]], list[list[int]] | None]:
+        """Its own tokens, and where they differ its choices given the reference's."""
+        candidate = self.candidate(dtype)
+        inputs = candidate.preprocess(case)
+        free = candidate.free(inputs, self.count)
+        forced = None if free == reference.tokens else candidate.forced(inputs, reference.tokens)
+        return free, forced
+
+    def candidate(self, dtype: str) -> Any:
+        """The candidate in ``dtype``; one is kept.
+
+        Raises:
+            ParityError: it cannot be loaded.
+        """
+        if self._loaded is None or self._loaded[0] != dtype:
+            settings = self.settings
+            kind = load_by_name(settings.candidate, GENERATORS, "candidate")
+            self._loaded = None
+            self._loaded = (
+                dtype,
+                kind(settings.checkpoint, precision(dtype), settings.device, jit=settings.jit),
+            )
+        return self._loaded[1]
+
+    def reference(self, case: Case, dtype: str) -> Generation:
+        """The reference's generation, captured first if there is none that fits.
+
+        Raises:
+            ParityError: there is none and it cannot be captured here.
+            BundleError: the one there is damaged.
+        """
+        path = self.path(case, dtype)
+        if not path.exists():
+            self.capture([(case, dtype)])
+        found = Generation.read(path)
+        if found.key != self.key(case, dtype):
+            raise ParityError(f"{path} is not what its name says; delete it and run again")
+        return found
+
+    def capture(self, wanted: Sequence[tuple[Case, str]]) -> None:
+        """Capture what is missing of ``wanted``, in a process of its own that may import PyTorch.
+
+        Raises:
+            ParityError: the reference cannot be run here.
+        """
+        missing = [pair for pair in wanted if not self.path(*pair).exists()]
+        if not missing:
+            return
+        names = list(dict.fromkeys(case.name for case, _ in missing))
+        self.say(
+            f"generating {self.count} tokens with the reference for {', '.join(names)} (once; "
+            f"kept in {self.settings.bundles})"
+        )
+        command = [sys.executable, "-m", "parity.generation", *self._options(names, missing)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+            reason = next((ln for ln in reversed(lines) if ln.startswith("error:")), None)
+            raise ParityError(
+                "the reference could not generate: "
+                + (reason.removeprefix("error:").strip() if reason else "\n".join(lines[-5:]))
+            )
+
+    def _options(self, names: Sequence[str], missing: Sequence[tuple[Case, str]]) -> list[str]:
+        settings = self.settings
+        options = ["--checkpoint", str(settings.checkpoint), "--bundles", str(settings.bundles),
+                   "--cases-file", str(settings.cases_file), "--count", str(self.count)]  # fmt: skip
+        for name in names:
+            options += ["--case", name]
+        for dtype in dict.fromkeys(precision(dtype).reference for _, dtype in missing):
+            options += ["--dtype", dtype]
+        return options
+
+    def path(self, case: Case, dtype: str) -> Path:
+        """The file of exactly this generation."""
+        name = f"{case.name}-{precision(dtype).reference}-generation"
+        return self.settings.bundles / f"{name}-{json_hash(self.key(case, dtype))[:16]}.json"
+
+    def key(self, case: Case, dtype: str) -> dict[str, object]:
+        """Everything the reference's tokens and numbers depend on."""
+        shared = self.session.bundle_key(case, dtype)
+        own = {
+            "format": FORMAT,
+            "count": self.count,
+            "generation": json_hash([file_hash(HERE / name) for name in SOURCES]),
+        }
+        return {**shared, **own}
+
+
+def capture_generations(settings: Settings, count: int) -> None:
+    """Generate with the reference for every selected case and dtype that has no file yet.
+
+    Raises:
+        ParityError: the reference cannot be run here.
+    """
+    check = GenerationCheck(settings, count)
+    check.validate()
+    run_reference = load_by_name("transformers", REFERENCES, "reference")
+    for case in check.session.cases:
+        for dtype in settings.dtypes:
+            path = check.path(case, dtype)
+            with locked(path):
+                if not path.exists():
+                    found = run_reference(
+                        case, settings.checkpoint, precision(dtype), count, check.key(case, dtype)
+                    )
+                    found.write(path)
+
+
+def _settings(
+    case: list[str] | None, dtype: list[str] | None, bundles: Path | None, **rest: Any
+) -> Settings:
+    return replace(
+        Settings(),
+        cases=tuple(case or ()),
+        dtypes=tuple(dtype or DTYPES),
+        bundles=bundles or default_bundles(),
+        **rest,
+    )
+
+
+Cases = Annotated[
+    list[str] | None,
+    typer.Option("--case", help="Case to run; repeat for several. Default: all.", metavar="NAME"),
+]
+Dtypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dtype",
+        help=f"Dtype to run, of {', '.join(PRECISIONS)}; repeat for several.",
+        show_default=", ".join(DTYPES),
+        metavar="NAME",
+    ),
+]
+Count = Annotated[int, typer.Option(help="Tokens to generate.", metavar="NUMBER")]
+Folder = Annotated[Path, typer.Option(help="Checkpoint of both sides.", metavar="FOLDER")]
+CasesFile = Annotated[Path, typer.Option(help="The file that defines the cases.", metavar="FILE")]
+Bundles = Annotated[
+    Path | None,
+    typer.Option(help="Where captured references are kept.", show_default="the user's cache",
+                 metavar="FOLDER"),
+]  # fmt: skip
+
+
+def generation(
+    case: Cases = None,
+    dtype: Dtypes = None,
+    count: Count = COUNT,
+    jit: Annotated[
+        bool, typer.Option("--jit", help="Compile the candidate's blocks (graph mode).")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="Device of the candidate, such as CPU or Ascend:0.", metavar="NAME")
+    ] = Settings.device,
+    checkpoint: Folder = Settings.checkpoint,
+    cases_file: CasesFile = Settings.cases_file,
+    bundles: Bundles = None,
+    plant: Annotated[
+        str | None,
+        typer.Option(help="Plant a fault (see `faults`), to see it found.", metavar="FAULT"),
+    ] = None,
+) -> None:
+    """Compare greedy generation token by token, end-of-text tokens included.
+
+    In fp32 every token has to be the reference's. In a narrower dtype it has to be wherever the
+    reference's top-2 logit margin exceeds twice its own error at that step; elsewhere it has to be
+    one of the tokens within that distance, and what follows is judged on the reference's tokens.
+
+    Exit status 1 if a token is wrong.
+    """
+    chosen = _settings(
+        case, dtype, bundles, jit=jit, device=device, checkpoint=checkpoint,
+        cases_file=cases_file, plant=plant,
+    )  # fmt: skip
+    check = GenerationCheck(chosen, count, say=lambda line: typer.echo(line, err=True))
+    check.validate()
+    pairs = [(one, name) for one in check.session.cases for name in chosen.dtypes]
+    check.capture(pairs)
+    results = [check.run(one, name) for name in chosen.dtypes for one in check.session.cases]
+    typer.echo("\n".join(summary_lines(results)))
+    raise typer.Exit(0 if results and all(result.passed for result in results) else 1)
+
+
+def _capture(
+    case: Cases = None,
+    dtype: Dtypes = None,
+    count: Count = COUNT,
+    checkpoint: Folder = Settings.checkpoint,
+    cases_file: CasesFile = Settings.cases_file,
+    bundles: Bundles = None,
+) -> None:
+    """Generate with the reference and keep what it says."""
+    chosen = _settings(case, dtype, bundles, checkpoint=checkpoint, cases_file=cases_file)
+    capture_generations(chosen, count)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(_capture)
+    except ParityError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(COULD_NOT_RUN)

@@ -1,0 +1,84 @@
+"""What a run is asked for: its settings, and what their names stand for."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parity.core.errors import ParityError
+from parity.core.rows import GRAPH, PYNATIVE
+
+HERE = Path(__file__).parent
+FIXTURES = HERE.parent / "fixtures"
+CANDIDATES = {"mindspore": "parity.adapters.mindspore_candidate:MindSporeCandidate"}
+REFERENCES = {"transformers": "parity.adapters.torch_reference:capture"}
+
+
+def default_bundles() -> Path:
+    """The user's cache folder for bundles."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("parity")) / "bundles"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to compare with what; every field has the command line option of its name."""
+
+    checkpoint: Path = FIXTURES / "qwen2vl-tiny"
+    cases_file: Path = FIXTURES / "cases.toml"
+    cases: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ("fp32",)
+    level: str = "module"
+    jit: bool = False
+    """Run the candidate's blocks as compiled graphs, inside which nothing can be seen."""
+    device: str = "CPU"
+    candidate: str = "mindspore"
+    reference: str = "transformers"
+    bundles: Path = field(default_factory=default_bundles)
+    plant: str | None = None
+
+    @property
+    def seen_level(self) -> str:
+        """The level of the points that are declared: in graph mode blocks and what is outside."""
+        return "block" if self.jit else self.level
+
+    @property
+    def mode(self) -> str:
+        """How the candidate executes, by MindSpore's names."""
+        return GRAPH if self.jit else PYNATIVE
+
+
+def target(name: str, known: dict[str, str], what: str) -> tuple[str, str]:
+    """Module and attribute that ``name`` stands for: one of ``known``, or ``module:attribute``.
+
+    Raises:
+        ParityError: it is neither.
+    """
+    module, _, attribute = known.get(name, name).partition(":")
+    if not attribute:
+        raise ParityError(
+            f"unknown {what} {name!r}; there are: {', '.join(known)}, or your own as "
+            "package.module:attribute"
+        )
+    return module, attribute
+
+
+def load_by_name(name: str, known: dict[str, str], what: str) -> Any:
+    """The class or function called ``name``.
+
+    Raises:
+        ParityError: there is no such thing, or a package it needs is missing.
+    """
+    module, attribute = target(name, known, what)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise ParityError(
+            f"the {what} {name!r} needs a package that is not here: {error}; "
+            "`pip install '.[reference]'` installs the reference's"
+        ) from error
+    except AttributeError as error:
+        raise ParityError(f"the {what} {name!r} is not there: {error}") from error
