@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from parity.core.generation import RowResult
 
 if TYPE_CHECKING:
-    from parity.generation import CaseResult
+    from parity.generation_check import CaseResult
 
 WIDTH = 100
 _HEADER = ("case", "dtype", "row", "steps", "sure", "left at", "result")

@@ -151,7 +151,7 @@ def first_difference(tokens: Sequence[int], other: Sequence[int]) -> int | None:
 def judge_row(
     reference: Sequence[ReferenceStep],
     free: Sequence[int],
-    forced: Sequence[int] | None,
+    forced: Sequence[int],
     strict: bool,
 ) -> RowResult:
     """Judge one row.
@@ -159,7 +159,7 @@ def judge_row(
     Args:
         reference: The reference's steps.
         free: The candidate's own greedy tokens, as many.
-        forced: The candidate's choice at each step given the reference's tokens before it; needed
+        forced: The candidate's choice at each step given the reference's tokens before it; used
             only where ``free`` left the reference at a step that was not decided.
         strict: Whether every token has to be the reference's, decided or not.
     """
@@ -170,8 +170,6 @@ def judge_row(
     found: dict[str, Any] = {"steps": len(reference), "narrow": narrow, "left_at": left_at}
     if message := _complaint(reference[left_at], left_at, free[left_at], strict):
         return RowResult(Outcome.WRONG, **found, wrong_at=left_at, message=message)
-    if forced is None:
-        raise ValueError("a row that left the reference needs its forced choices")
     differing = []
     for place, (step, token) in enumerate(zip(reference, forced, strict=True)):
         if token == step.token:
