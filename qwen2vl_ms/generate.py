@@ -127,26 +127,26 @@ def generate_with_info(
     base = generation_config or getattr(model, "generation_config", None) or GenerationConfig()
     config = base.overridden(**settings)
     prompt = checked_prompt(
-        model.config, config.fill_token_id, input_ids, attention_mask, mm_token_type_ids,
-        image_grid_thw, video_grid_thw,
+        model.config, input_ids, attention_mask, mm_token_type_ids, image_grid_thw, video_grid_thw,
+        pad_token_id=config.fill_token_id,
     )  # fmt: skip
     rows = _Rows(prompt, config, _end_tokens(config, stop, model.config), seed)
     capacity = _capacity(prompt.input_ids.shape[1], rows.limit, cache_length)
-    forward = _Forward(model, prompt, capacity)
+    decoding = Decoding(model, prompt, capacity)
     reporter = StepReporter(streamer)
     try:
         reporter.prompt(prompt.input_ids)
-        logits = forward.prefill(pixel_values, pixel_values_videos, chunk_size)
+        logits = decoding.prefill(pixel_values, pixel_values_videos, chunk_size)
         while True:
             going = ~rows.ended
             tokens = rows.choose(logits)
             reporter.step(tokens, going.tolist())
             if rows.finished:
                 break
-            logits = forward.step(tokens)
+            logits = decoding.step(tokens)
     finally:
         reporter.end()
-    return rows.result(forward.seconds)
+    return rows.result(decoding.seconds)
 
 
 def _end_tokens(
@@ -253,10 +253,15 @@ class _Rows:
         )
 
 
-class _Forward:
-    """The model with what goes from one pass to the next, and how long each pass took."""
+class Decoding:
+    """The model with what goes from one pass to the next.
+
+    Attributes:
+        seconds: How long each pass took.
+    """
 
     def __init__(self, model: Any, prompt: Prompt, capacity: int) -> None:
+        """Make a cache that holds ``capacity`` tokens of each row."""
         self.model, self.prompt = model, prompt
         self.cache = model.make_cache(len(prompt.input_ids), capacity)
         self.mask = prompt.attention_mask
@@ -264,7 +269,10 @@ class _Forward:
         self.seconds: list[float] = []
 
     def prefill(
-        self, pixel_values: Any, pixel_values_videos: Any, chunk_size: int | None
+        self,
+        pixel_values: Any = None,
+        pixel_values_videos: Any = None,
+        chunk_size: int | None = None,
     ) -> npt.NDArray[np.float32]:
         """Run the prompt: float32 [B, V], the logits of its last token."""
         prompt = self.prompt

@@ -37,14 +37,17 @@ class Prompt:
 
 def checked_prompt(
     model_config: Any,
-    pad_token_id: int,
     input_ids: Any,
-    attention_mask: Any,
-    mm_token_type_ids: Any,
-    image_grid_thw: Any,
-    video_grid_thw: Any,
+    attention_mask: Any = None,
+    mm_token_type_ids: Any = None,
+    image_grid_thw: Any = None,
+    video_grid_thw: Any = None,
+    pad_token_id: int | None = None,
 ) -> Prompt:
     """The integers of a prompt, checked, with token types where there are grids.
+
+    The first six are what `generate_with_info` takes. A row that begins with ``pad_token_id``
+    needs an attention mask.
 
     Raises:
         Qwen2VLError: Shapes or dtypes that are wrong, or padding in a wrong place.
@@ -79,7 +82,7 @@ def token_types(input_ids: Ints, image_token_id: int, video_token_id: int) -> In
     return np.select(kinds, [IMAGE, VIDEO], TEXT).astype(np.int64)
 
 
-def _checked_mask(input_ids: Ints, mask: Ints | None, pad_token_id: int) -> Ints:
+def _checked_mask(input_ids: Ints, mask: Ints | None, pad_token_id: int | None) -> Ints:
     if mask is None:
         padded = np.flatnonzero(input_ids[:, 0] == pad_token_id)
         if len(input_ids) > 1 and len(padded):
