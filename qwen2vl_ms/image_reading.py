@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,38 +18,58 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from qwen2vl_ms.errors import Qwen2VLError
+from qwen2vl_ms.media_sources import encoded_picture, exists, is_name, local_path
 
 UInt8: TypeAlias = npt.NDArray[np.uint8]
 ImageInput: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any]"
 
 MAX_ASPECT_RATIO = 200
 CHANNEL_COUNTS = (1, 3, 4)
-LONGEST_NAME = 120  # characters of a path in an error message
 
 
 def read_image(image: ImageInput, convert_rgb: bool = True) -> UInt8:
     """Read one image as the reference's Pillow back end does.
 
-    Mirrors ``load_image`` and ``PilBackend.process_image`` (transformers 5.23).
-
     Args:
-        image: A file's path, a Pillow image of any mode, or an integer array of values 0 to 255,
-            [height, width, channels] or [channels, height, width] with 1, 3 or 4 channels. The
-            first axis counts as channels if its length could be that of channels.
-        convert_rgb: Turn grey, palette and transparent images into RGB; otherwise only an image
-            that is RGB already is accepted.
+        image: See `read_picture`.
+        convert_rgb: Likewise.
 
     Returns:
         uint8 [3, height, width].
 
     Raises:
+        Qwen2VLError: as `read_picture`.
+    """
+    picture = read_picture(image, convert_rgb)
+    if isinstance(picture, Image.Image):
+        return np.moveaxis(np.array(picture), -1, 0)
+    return picture
+
+
+def read_picture(image: ImageInput, convert_rgb: bool = True) -> Image.Image | UInt8:
+    """Read one image as the reference's Pillow back end does, without copying its pixels.
+
+    Mirrors ``load_image`` and ``PilBackend.process_image`` (transformers 5.23).
+
+    Args:
+        image: A file's path or ``file://`` address, a text ``data:image/...;base64,...``, a
+            Pillow image of any mode, or an integer array of values 0 to 255, [height, width,
+            channels] or [channels, height, width] with 1, 3 or 4 channels. The first axis counts
+            as channels if its length could be that of channels.
+        convert_rgb: Turn grey, palette and transparent images into RGB; otherwise only an image
+            that is RGB already is accepted.
+
+    Returns:
+        A Pillow image of mode RGB, or for an array uint8 [3, height, width].
+
+    Raises:
         Qwen2VLError: the image is unreadable, empty, too large, or of a kind that cannot be used.
     """
-    if isinstance(image, (str, os.PathLike)):
-        image = _open(Path(image))
+    if is_name(image):
+        image = open_picture(image, _upright_rgb)
     if isinstance(image, Image.Image):
         check_size(image.height, image.width)
-        return np.moveaxis(_pillow_pixels(image, convert_rgb), -1, 0)
+        return _rgb_picture(image, convert_rgb)
     if isinstance(image, np.ndarray):
         return _array_pixels(image, convert_rgb)
     raise Qwen2VLError(
@@ -57,14 +77,11 @@ def read_image(image: ImageInput, convert_rgb: bool = True) -> UInt8:
     )
 
 
-def describe(image: Any) -> str:
-    """A file's name in brackets, for error messages; nothing for an image that has no name."""
-    name = image.filename if isinstance(getattr(image, "filename", None), str) else ""
-    if isinstance(image, (str, os.PathLike)):
-        name = os.fspath(image)
-    return (
-        f" ({name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + '...'})" if name else ""
-    )
+def picture_size(picture: Image.Image | UInt8) -> tuple[int, int]:
+    """Height and width of what `read_picture` returned."""
+    if isinstance(picture, Image.Image):
+        return picture.height, picture.width
+    return picture.shape[1], picture.shape[2]
 
 
 def check_size(height: int, width: int) -> None:
@@ -101,16 +118,29 @@ def check_shape(height: int, width: int) -> None:
 _TOO_LARGE = "scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS if the file can be trusted"
 
 
-def _open(path: Path) -> Image.Image:
-    """The file as an upright RGB image, transparency dropped (the reference's ``load_image``)."""
-    _require_file(path)
+def open_picture(name: Any, prepare: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The picture that a name means, decoded.
+
+    Args:
+        name: A path, a ``file://`` address or a ``data:image/...;base64,...`` text.
+        prepare: What to make of it while its file is open.
+
+    Returns:
+        What was made of it, with no file open.
+
+    Raises:
+        Qwen2VLError: there is no such file, it cannot be decoded, or it is too large.
+    """
+    source = encoded_picture(name) or _existing_file(name)
     try:
         with warnings.catch_warnings():
             # Pillow warns at its limit and refuses at twice that; `check_size` refuses at once.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(source) as image:
                 check_size(image.height, image.width)
-                return ImageOps.exif_transpose(image).convert("RGB")
+                prepared = prepare(image)
+                prepared.load()
+                return prepared if prepared is not image else image.copy()
     except Image.DecompressionBombError:
         over = f"has over twice the limit of {Image.MAX_IMAGE_PIXELS} pixels"
         raise Qwen2VLError(f"{over}: {_TOO_LARGE}") from None
@@ -123,31 +153,34 @@ def _open(path: Path) -> Image.Image:
         ) from error
 
 
-def _require_file(path: Path) -> None:
-    try:
-        exists = path.is_file()
-    except OSError:  # the name is too long to be one: an image encoded as text, perhaps
-        exists = False
-    if not exists:
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    """Turned by its EXIF tag, transparency dropped (the reference's ``load_image``)."""
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def _existing_file(name: str | os.PathLike[str]) -> Path:
+    path = local_path(name)
+    if not exists(path) or not path.is_file():
         raise Qwen2VLError(
-            "no such file: give the path of a local file (nothing is downloaded, and images "
-            "encoded as text are not read)"
+            "no such file: give the path of a local file (nothing is downloaded, and encoded "
+            "images begin with data:image/)"
         )
+    return path
 
 
-def _pillow_pixels(image: Image.Image, convert_rgb: bool) -> UInt8:
-    """uint8 [height, width, 3]; transparent parts show white.
+def _rgb_picture(image: Image.Image, convert_rgb: bool) -> Image.Image:
+    """The picture in mode RGB; transparent parts show white.
 
     Mirrors ``convert_to_rgb`` (transformers 5.23, image_transforms.py) for a Pillow image.
     """
     if not convert_rgb:
         _require_rgb(image.mode == "RGB", f"of mode {image.mode}")
-        return np.array(image)
     try:
         if "A" in image.getbands() or image.info.get("transparency") is not None:
             white = Image.new("RGBA", image.size, (255, 255, 255, 255))
             image = Image.alpha_composite(white, image.convert("RGBA"))
-        return np.array(image.convert("RGB"))
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")
     except Exception as error:  # a lazily decoded file fails here, and a few modes do not convert
         raise Qwen2VLError(
             f"of mode {image.mode} cannot be converted to RGB ({error or type(error).__name__}): "
@@ -164,7 +197,7 @@ def _array_pixels(image: npt.NDArray[Any], convert_rgb: bool) -> UInt8:
     if image.ndim != 3:
         raise Qwen2VLError(
             f"is an array of shape {image.shape}: it has to be [height, width, channels] or "
-            "[channels, height, width]"
+            "[channels, height, width] (a grey one: array[..., None])"
         )
     image = np.moveaxis(image, channel_axis(image.shape, CHANNEL_COUNTS), 0)
     channels, height, width = image.shape

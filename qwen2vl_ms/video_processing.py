@@ -1,4 +1,4 @@
-"""Frames of videos to patches, as the reference's torchvision back end computes them.
+"""Videos to patches, as the reference's torchvision back end computes them.
 
 C channels (3), H and W height and width, P patch size (14), D patches of one clip, T frames,
 K frames of one patch (2).
@@ -8,7 +8,6 @@ Everything is equal bit for bit: which frames are taken, how they are resized, h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +18,11 @@ import numpy.typing as npt
 
 from qwen2vl_ms.errors import Qwen2VLError
 from qwen2vl_ms.frame_resizing import resize_frames
+from qwen2vl_ms.frame_sampling import sample_frame_indices
 from qwen2vl_ms.image_processing import Float32, Int64, patchify, target_size
-from qwen2vl_ms.image_reading import UInt8
+from qwen2vl_ms.image_reading import ImageInput, UInt8
+from qwen2vl_ms.media_sources import describe
+from qwen2vl_ms.pixel_levels import level_table, look_up
 from qwen2vl_ms.preprocessor_config import (
     BICUBIC,
     IMAGE_FILE,
@@ -33,20 +35,27 @@ from qwen2vl_ms.preprocessor_config import (
     read_settings,
     setting,
 )
+from qwen2vl_ms.video_decoding import VideoFile, read_frames_of
 from qwen2vl_ms.video_reading import (
     VideoInput,
     check_metadata,
     list_metadata,
     list_videos,
+    located,
     read_frames,
 )
+
+MOST_BYTES = 2 << 30  # of one video's resized frames, as 8 bits: over 400 thousand tokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class Qwen2VLVideoProcessor(PixelSettings):
     """Samples, resizes, normalises and cuts the frames of videos.
 
-    Mirrors ``Qwen2VLVideoProcessor`` (transformers 5.23) on frames that are decoded already.
+    Mirrors ``Qwen2VLVideoProcessor`` (transformers 5.23). Of these sizes in a video's budget, the
+    checkpoint decides: ``max_pixels`` bounds a frame, and with ``cap_pixels_per_frame`` an even
+    share of ``max_video_tokens`` bounds it too. Frames are only left out if ``do_sample_frames``
+    is on; two a second is what `process_vision_info` takes.
     """
 
     resample: int = setting(BICUBIC, lambda v: v == BICUBIC, f"{BICUBIC}, bicubic, for videos")
@@ -86,6 +95,13 @@ class Qwen2VLVideoProcessor(PixelSettings):
                 "max_video_tokens cannot change from call to call, where the reference ignores "
                 "it: set it in the checkpoint's preprocessor file"
             )
+        if isinstance(changes.get("fps"), (list, tuple)):
+            if changes.get("do_sample_frames", self.do_sample_frames):
+                raise Qwen2VLError(
+                    f"fps is {changes['fps']!r}: it has to be one number where do_sample_frames is "
+                    "on"
+                )
+            changes = changes | {"fps": None}
         base = self
         if changes.get("fps") is not None and changes.get("num_frames") is None:
             base = replace(self, num_frames=None)
@@ -99,12 +115,14 @@ class Qwen2VLVideoProcessor(PixelSettings):
         """Turn videos into the vision tower's inputs.
 
         Args:
-            videos: One video or a list of them. A video is an array [T, H, W, C] or
-                [T, C, H, W] of integers with 1 or 3 channels, or a list of frames: arrays,
-                Pillow images or paths.
+            videos: One video or a list of them. A video is the path of a video file or of a
+                folder of frames, an array [T, H, W, C] or [T, C, H, W] of integers with 1 or 3
+                channels, or a list of frames: arrays, Pillow images or paths; see `list_videos`.
             video_metadata: For each video a dict with ``fps``, the rate it was recorded at in
-                frames a second; needed to sample by ``fps``.
+                frames a second; needed to sample frames by ``fps``, a file knows its own.
             overrides: Settings for this call only, as ``do_sample_frames`` or ``max_pixels``.
+                ``fps`` may be a list where frames are not sampled, and is then no setting, as
+                in the keywords that `process_vision_info` returns.
 
         Returns:
             ``pixel_values_videos`` float32 [patches of all videos, C * K * P * P] and
@@ -131,18 +149,36 @@ class Qwen2VLVideoProcessor(PixelSettings):
         self, index: int, video: VideoInput, metadata: Mapping[str, Any]
     ) -> tuple[Float32, tuple[int, int, int]]:
         try:
-            frames = read_frames(self._sampled(video, metadata), self.do_convert_rgb)
+            frames = self._frames(located(video), metadata)  # uint8 [T, C, H, W]
             sizes = self.patch_size, self.temporal_patch_size, self.merge_size
-            return patchify(self.normalized(self.resized(frames)), *sizes)
+            patches, grid = patchify(frames, *sizes)
         except Qwen2VLError as error:
-            raise Qwen2VLError(f"video {index}: {error}") from error.__cause__
+            raise Qwen2VLError(f"video {index}{describe(video)}: {error}") from error.__cause__
+        return look_up(patches, level_table(self.normalized)), grid
 
-    def _sampled(self, video: VideoInput, metadata: Mapping[str, Any]) -> VideoInput:
-        check_metadata(metadata, len(video))
+    def _frames(
+        self, video: Path | npt.NDArray[Any] | Sequence[ImageInput], metadata: Mapping[str, Any]
+    ) -> UInt8:
+        if isinstance(video, Path):
+            fitted = FrameFitter(self)
+            kept, _, _ = read_frames_of(video, lambda file: self._of_file(file, metadata), fitted)
+            return np.stack(kept)
+        indices = self._indices(len(video), metadata)
+        if not isinstance(video, np.ndarray):
+            video = [video[i] for i in indices]
+        elif len(indices) < len(video):
+            video = video[indices]
+        return self.resized(read_frames(video, self.do_convert_rgb))
+
+    def _of_file(self, file: VideoFile, metadata: Mapping[str, Any]) -> Int64:
+        return self._indices(file.total_num_frames, {"fps": file.fps} | dict(metadata))
+
+    def _indices(self, total: int, metadata: Mapping[str, Any]) -> Int64:
+        check_metadata(metadata, total if self.do_sample_frames else None)
         if not self.do_sample_frames:
-            return video
-        indices = sample_frame_indices(
-            len(video),
+            return np.arange(total, dtype=np.int64)
+        return sample_frame_indices(
+            total,
             temporal_patch_size=self.temporal_patch_size,
             min_frames=self.min_frames,
             max_frames=self.max_frames,
@@ -150,15 +186,15 @@ class Qwen2VLVideoProcessor(PixelSettings):
             fps=self.fps,
             recorded_fps=metadata.get("fps"),
         )
-        return video[indices] if isinstance(video, np.ndarray) else [video[i] for i in indices]
+
+    def frame_size(self, height: int, width: int, frames: int) -> tuple[int, int]:
+        """The size in pixels that the model gets each of so many frames in."""
+        budget = frame_budget(self, frames) if self.cap_pixels_per_frame else self.max_pixels
+        return target_size(height, width, self, budget)
 
     def resized(self, frames: UInt8) -> UInt8:
         """The frames [T, C, H, W] in the size the model gets them in."""
-        max_pixels = self.max_pixels
-        if self.cap_pixels_per_frame:
-            max_pixels = frame_budget(self, len(frames))
-        height, width = frames.shape[2:]
-        return resize_frames(frames, target_size(height, width, self, max_pixels))
+        return resize_frames(frames, self.frame_size(frames.shape[2], frames.shape[3], len(frames)))
 
     def normalized(self, frames: UInt8) -> Float32:
         """The frames [T, C, H, W] as the floats that the model gets."""
@@ -167,6 +203,45 @@ class Qwen2VLVideoProcessor(PixelSettings):
             return rescale_and_normalize(frames, factor, self.image_mean, self.image_std)
         # torch multiplies 8-bit integers by a number in float32, which rounds the number first
         return frames.astype(np.float32) * np.float32(1 if factor is None else factor)
+
+
+class FrameFitter:
+    """Resizes frames one by one, as they are decoded, so that large ones are never all held."""
+
+    def __init__(self, settings: Qwen2VLVideoProcessor) -> None:
+        self._settings = settings
+        self._shape: tuple[int, ...] | None = None
+        self._size = (0, 0)
+
+    def __call__(self, frame: UInt8, frames: int) -> UInt8:
+        """One of so many frames, from [H, W, C] to [C, H', W'].
+
+        Raises:
+            Qwen2VLError: another size than the frames before, or too much in all.
+        """
+        if self._shape is None:
+            self._shape = frame.shape
+            self._size = self._settings.frame_size(frame.shape[0], frame.shape[1], frames)
+            require_room(frames, *self._size)
+        if frame.shape != self._shape:
+            raise Qwen2VLError(
+                f"has frames of {self._shape[:2]} and of {frame.shape[:2]} pixels: encode it in "
+                "one size"
+            )
+        return resize_frames(np.moveaxis(frame, -1, 0)[None], self._size)[0]
+
+
+def require_room(frames: int, height: int, width: int) -> None:
+    """Refuse a video that no context could hold before it fills the memory.
+
+    Raises:
+        Qwen2VLError: so many frames of this size take over 2 GiB of 8-bit pixels.
+    """
+    if frames * height * width * 3 > MOST_BYTES:
+        raise Qwen2VLError(
+            f"has {frames} frames of {height} x {width} pixels to process, over the limit of "
+            f"{MOST_BYTES} bytes: take fewer (do_sample_frames=True, fps=2.0) or lower max_pixels"
+        )
 
 
 def rescale_and_normalize(
@@ -191,66 +266,6 @@ def rescale_and_normalize(
     fused_mean = (np.array(mean, dtype=np.float32) * scale)[:, None, None]
     fused_std = (np.array(std, dtype=np.float32) * scale)[:, None, None]
     return (frames.astype(np.float32) - fused_mean) / fused_std
-
-
-def sample_frame_indices(
-    total: int,
-    *,
-    temporal_patch_size: int = 2,
-    min_frames: int = 4,
-    max_frames: int = 768,
-    num_frames: int | None = None,
-    fps: float | None = None,
-    recorded_fps: float | None = None,
-) -> Int64:
-    """Which frames of a video are taken: evenly spaced, a multiple of the temporal patch.
-
-    Mirrors ``Qwen2VLVideoProcessor.sample_frames`` (transformers 5.23), in which positions are
-    float32. For some pairs, as 14 of 17 frames, the reference's positions are one too many and
-    the last lies behind the end, where it raises IndexError; here that one is left out.
-
-    Args:
-        total: Frames of the video.
-        temporal_patch_size: What the number of frames becomes a multiple of.
-        min_frames: Least frames taken by ``fps``, if the video has them.
-        max_frames: Most frames taken by ``fps``.
-        num_frames: How many to take.
-        fps: Or how many to take a second.
-        recorded_fps: Frames a second of the video, needed with ``fps``.
-
-    Returns:
-        int64 [frames taken], ascending; all frames with neither ``num_frames`` nor ``fps``.
-
-    Raises:
-        Qwen2VLError: contradicting, missing or impossible numbers.
-    """
-    if fps is not None and num_frames is not None:
-        raise Qwen2VLError("num_frames and fps exclude each other: give one of them")
-    if fps is None and num_frames is None:
-        return np.arange(total, dtype=np.int64)
-    wanted = float(num_frames or 0)
-    if fps is not None:
-        wanted = _frames_at(fps, recorded_fps, total)
-        most = math.floor(min(max_frames, total) / temporal_patch_size) * temporal_patch_size
-        wanted = min(max(wanted, min_frames), most, total)
-    steps = math.floor if fps is not None else round
-    taken = steps(wanted / temporal_patch_size) * temporal_patch_size
-    if not 1 <= taken <= total:
-        raise Qwen2VLError(
-            f"cannot take {taken} of {total} frames (a multiple of {temporal_patch_size}): change "
-            "num_frames or fps, or turn do_sample_frames off"
-        )
-    positions = (np.arange(taken) * (total / taken)).astype(np.float32)
-    return positions.astype(np.int64)
-
-
-def _frames_at(fps: float, recorded_fps: float | None, total: int) -> float:
-    if recorded_fps is None:
-        raise Qwen2VLError(
-            "sampling by fps needs the rate the video was recorded at: give "
-            "video_metadata=[{'fps': ...}], one dict a video, or num_frames"
-        )
-    return total / recorded_fps * fps
 
 
 def frame_budget(settings: Qwen2VLVideoProcessor, num_frames: int) -> int:

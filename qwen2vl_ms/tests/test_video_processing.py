@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from qwen2vl_ms import Qwen2VLError
+from qwen2vl_ms.frame_sampling import sample_frame_indices
 from qwen2vl_ms.image_processing import Qwen2VLImageProcessor, patchify, smart_resize
 from qwen2vl_ms.tests import video_reference
 from qwen2vl_ms.tests.pictures import assert_same, clip, video
-from qwen2vl_ms.video_processing import Qwen2VLVideoProcessor, sample_frame_indices
+from qwen2vl_ms.video_processing import Qwen2VLVideoProcessor
 
 PROCESS_CASES, SAMPLING_CASES = 170, 130
 BUDGET = {"min_pixels": 28 * 28, "max_pixels": 28 * 28 * 12}

@@ -67,8 +67,9 @@ SAMPLE = {"do_sample_frames": True}
     [
         ([], {}, ["no videos", "at least one"]),
         ([[]], {}, ["video 0", "no frames"]),
-        (["a.mp4"], {}, ["list of paths", "[[path, path, ...]]", "not decoded"]),
-        ("a.mp4", {}, ["str (a.mp4)", "list of frames", "not decoded"]),
+        (["b.mp4", "a.mp4"], {}, ["video 0 (b.mp4)", "no such file", "local video file"]),
+        ("https://example.org/a.mp4", {}, ["(https://example.org/a.mp4)", "download the file"]),
+        (["a.png", video()[0]], {}, ["names and pictures", "[[frame, frame, ...]]"]),
         (np.zeros((5, 5, 3), np.uint8), {}, ["ndarray", "[frames, height, width, channels]"]),
         (3, {}, ["int as a video"]),
         ([video(), np.zeros((2, 9, 9, 4), np.uint8)], {}, ["video 1", "1 or 3 channels"]),
@@ -109,7 +110,7 @@ def test_numbers_may_be_numpys():
     ],
 )
 def test_bad_metadata_is_refused(metadata, words):
-    refused(video(), *words, metadata=metadata)
+    refused(video(), *words, metadata=metadata, **SAMPLE, num_frames=2)
 
 
 def test_grey_videos_need_conversion():
