@@ -12,6 +12,7 @@ import typer
 from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
 from parity.core.tolerance import DEFAULT_FILE
+from parity.generation import generation
 from parity.prune import DAYS
 from parity.session import Session
 from parity.settings import CANDIDATES, REFERENCES, Settings, default_bundles
@@ -267,6 +268,9 @@ def faults() -> None:
 
     for fault in catalogue().values():
         typer.echo(f"{fault.name:24} at {fault.point}\n{'':24} {fault.about} ({fault.source})")
+
+
+app.command()(generation)
 
 
 def main() -> None:

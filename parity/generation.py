@@ -44,8 +44,16 @@ Dtypes = Annotated[
     ),
 ]
 Count = Annotated[int, typer.Option(help="Tokens to generate.", metavar="NUMBER")]
-Folder = Annotated[Path, typer.Option(help="Checkpoint of both sides.", metavar="FOLDER")]
-CasesFile = Annotated[Path, typer.Option(help="The file that defines the cases.", metavar="FILE")]
+Folder = Annotated[
+    Path,
+    typer.Option(help="Hugging Face checkpoint folder of both sides.", metavar="FOLDER",
+                 show_default="fixtures/qwen2vl-tiny"),
+]  # fmt: skip
+CasesFile = Annotated[
+    Path,
+    typer.Option(help="The file that defines the cases.", metavar="FILE",
+                 show_default="fixtures/cases.toml"),
+]  # fmt: skip
 Bundles = Annotated[
     Path | None,
     typer.Option(help="Where captured references are kept.", show_default="the user's cache",

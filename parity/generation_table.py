@@ -28,11 +28,11 @@ def summary_lines(results: Sequence[CaseResult]) -> list[str]:
     word = "PASSED" if rows and not failed else "FAILED"
     total = sum(row.steps for _, _, row in rows)
     narrow = sum(len(row.narrow) for _, _, row in rows)
-    lines = [
-        f"generation {word}: {len(rows) - failed} of {len(rows)} rows, {total} tokens, of which "
-        f"the reference decided {narrow} by at most twice its own error",
-        "",
-    ]
+    lines = _wrapped(
+        f"generation {word}: {len(rows) - failed} of {len(rows)} rows; {total} tokens, of which "
+        f"the reference decided {narrow} by at most twice its own error"
+    )
+    lines.append("")
     cells = [_HEADER, *(_cells(result, place, row) for result, place, row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADER))]
     for line in cells:

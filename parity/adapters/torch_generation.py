@@ -12,6 +12,7 @@ from parity.adapters.torch_inputs import reference_inputs
 from parity.adapters.torch_reference import THREADS, load, provenance, rounded_inputs
 from parity.adapters.torch_truth import Widen, widen_value, widened_copy
 from parity.core.cases import Case
+from parity.core.errors import ParityError
 from parity.core.generation import Generation, measured_step
 from parity.core.numerics import Precision
 
@@ -38,7 +39,13 @@ def capture_generation(
         [measured_step(step.numpy(), true.numpy()) for step, true in zip(*pair, strict=True)]
         for pair in pairs
     ]
-    return Generation(key, rows, {"reference": provenance(precision)})
+    found = Generation(key, rows, {"reference": provenance(precision)})
+    if found.tokens != sequences[:, -count:].tolist():
+        raise ParityError(
+            f"the reference's tokens on {case.name} are not the likeliest of its logits: its "
+            "generation_config.json asks for more than greedy; remove that from the checkpoint"
+        )
+    return found
 
 
 def _greedy(
