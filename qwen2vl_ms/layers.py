@@ -1,25 +1,32 @@
-"""The cells that hold parameters, named as in PyTorch (``weight`` and ``bias``)."""
+"""The cells that hold parameters, named as in PyTorch (``weight`` and ``bias``).
+
+Matrices are kept in the dtype that kernels compute in (`Policy.kernel`), norms in float32.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
 from qwen2vl_ms import ops as F
+from qwen2vl_ms.precision import Policy
 
 
-def _parameter(*shape: int) -> Parameter:
+def _parameter(*shape: int, dtype: Any = ms.float32) -> Parameter:
     """A parameter to be loaded; zero until then."""
-    return Parameter(ops.zeros(shape, ms.float32))
+    return Parameter(ops.zeros(shape, dtype))
 
 
 class Linear(nn.Cell):
     """``torch.nn.Linear``: weight [out, in], bias [out] or none."""
 
-    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, dtype: Any, bias: bool = True) -> None:
+        """``dtype`` is what the parameters are kept in."""
         super().__init__()
-        self.weight = _parameter(outputs, inputs)
-        self.bias = _parameter(outputs) if bias else None
+        self.weight = _parameter(outputs, inputs, dtype=dtype)
+        self.bias = _parameter(outputs, dtype=dtype) if bias else None
 
     def construct(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
@@ -29,13 +36,14 @@ class Linear(nn.Cell):
 class Embedding(nn.Cell):
     """``torch.nn.Embedding``: weight [V, H]."""
 
-    def __init__(self, count: int, width: int) -> None:
+    def __init__(self, count: int, width: int, policy: Policy) -> None:
         super().__init__()
-        self.weight = _parameter(count, width)
+        self.dtype = policy.hidden
+        self.weight = _parameter(count, width, dtype=policy.kernel(policy.hidden))
 
     def construct(self, ids: Tensor) -> Tensor:
         """Int [B, S] to [B, S, H]."""
-        return F.embedding(ids, self.weight)
+        return F.cast(F.embedding(ids, self.weight), self.dtype)
 
 
 class LayerNorm(nn.Cell):
@@ -68,6 +76,11 @@ class RMSNorm(nn.Cell):
 class GELU(nn.Cell):
     """``torch.nn.GELU()``: the erf form, where MindSpore's own cell is the tanh approximation."""
 
+    def __init__(self, dtype: Any) -> None:
+        """``dtype`` is what the kernel computes in."""
+        super().__init__()
+        self.dtype = dtype
+
     def construct(self, x: Tensor) -> Tensor:
         """Any shape."""
-        return F.gelu(x)
+        return F.gelu(x, self.dtype)

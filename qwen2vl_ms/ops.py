@@ -1,7 +1,11 @@
 """The numerics seam: every operation whose rounding can differ from the reference's.
 
 The rest of the port only arranges shapes and calls these, so another device or precision is a
-change in this file alone.
+change in this file and in qwen2vl_ms.attention alone.
+
+Dtypes: ``x.dtype`` is what the values are rounded to. Kernels compute in the dtype of the weights,
+or in one that is passed as ``kernel``: the same on a device with native kernels, else float32 (see
+qwen2vl_ms.precision). Each place where the reference rounds is a cast here.
 
 The choices were measured on MindSpore 2.10's CPU backend (``python -m
 qwen2vl_ms.tests.measure_ops``; [1024, 1280] values of standard deviation 3; the error is a multiple
@@ -21,6 +25,7 @@ arithmetic on operands that were tiled to one shape first.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -29,23 +34,30 @@ from mindspore import Tensor, ops
 from qwen2vl_ms.positions import Ints
 
 _matmul_bt = ops.MatMul(transpose_b=True)
-_batch_matmul = ops.BatchMatMul()
-_batch_matmul_bt = ops.BatchMatMul(transpose_b=True)
 _bias_add = ops.BiasAdd()
 _mean = ops.ReduceMean(keep_dims=True)
 _rsqrt = ops.Rsqrt()
 _square = ops.Square()
 _sigmoid = ops.Sigmoid()
 _erf = ops.Erf()
-_softmax = ops.Softmax(axis=-1)
-_transpose = ops.Transpose()
+
+
+def cast(x: Tensor, dtype: Any) -> Tensor:
+    """Convert; the very tensor where there is nothing to convert."""
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def rounded(x: Tensor, dtype: Any) -> Tensor:
+    """Round the values to ``dtype`` and keep them in their own."""
+    return x if x.dtype == dtype else x.astype(dtype).astype(x.dtype)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weight.T + bias``: [..., in] and [out, in] to [..., out]."""
-    rows = _matmul_bt(x.reshape(-1, x.shape[-1]), weight)  # [rows, out]
+    """``x @ weight.T + bias``, rounded once: [..., in] and [out, in] to [..., out]."""
+    rows = cast(x.reshape(-1, x.shape[-1]), weight.dtype)
+    rows = _matmul_bt(rows, weight)  # [rows, out]
     rows = rows if bias is None else _bias_add(rows, bias)
-    return rows.reshape(*x.shape[:-1], weight.shape[0])
+    return cast(rows, x.dtype).reshape(*x.shape[:-1], weight.shape[0])
 
 
 def embedding(ids: Tensor, weight: Tensor) -> Tensor:
@@ -53,96 +65,75 @@ def embedding(ids: Tensor, weight: Tensor) -> Tensor:
     return ops.gather(weight, ids, 0)
 
 
-def gelu(x: Tensor) -> Tensor:
-    """The exact (erf) GELU, ``nn.GELU()`` of the reference's merger."""
-    return x * 0.5 * (_erf(x * math.sqrt(0.5)) + 1.0)
+def gelu(x: Tensor, kernel: Any = ms.float32) -> Tensor:
+    """The exact (erf) GELU, ``nn.GELU()`` of the reference's merger, rounded once."""
+    wide = cast(x, kernel)
+    return cast(wide * 0.5 * (_erf(wide * math.sqrt(0.5)) + 1.0), x.dtype)
 
 
-def quick_gelu(x: Tensor) -> Tensor:
-    """``x * sigmoid(1.702 x)``, the vision MLP's activation."""
-    return x * _sigmoid(x * 1.702)
+def quick_gelu(x: Tensor, kernel: Any = ms.float32) -> Tensor:
+    """``x * sigmoid(1.702 x)``, the vision MLP's activation, rounded at each of its three steps."""
+    scaled = rounded(cast(x, kernel) * 1.702, x.dtype)
+    return x * cast(_sigmoid(scaled), x.dtype)
 
 
-def silu(x: Tensor) -> Tensor:
-    """``x * sigmoid(x)``, the text MLP's activation."""
-    return ops.silu(x)
+def silu(x: Tensor, kernel: Any = ms.float32) -> Tensor:
+    """``x * sigmoid(x)``, the text MLP's activation, rounded once."""
+    return ops.silu(cast(x, kernel)).astype(x.dtype)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """LayerNorm over the last axis."""
+    """LayerNorm over the last axis, in float32, the result rounded once."""
     norm = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
-    return norm(x, weight, bias)[0]
+    return cast(norm(cast(x, ms.float32), weight, bias)[0], x.dtype)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """``weight * x / rms(x)`` over the last axis (reference: ``Qwen2VLRMSNorm``)."""
-    rows = x.reshape(-1, x.shape[-1])  # [rows, H]
+    """``weight * x / rms(x)`` over the last axis (reference: ``Qwen2VLRMSNorm``).
+
+    In float32; ``x / rms(x)`` is rounded before it is multiplied.
+    """
+    rows = cast(x.reshape(-1, x.shape[-1]), ms.float32)  # [rows, H]
     # Factors are tiled and not broadcast, which the CPU backend does six times as slowly.
     scale = _rsqrt(_mean(_square(rows), -1) + eps)  # [rows, 1]
-    rows = rows * ops.tile(scale, (1, rows.shape[1]))  # [rows, H]
+    rows = rounded(rows * ops.tile(scale, (1, rows.shape[1])), x.dtype)  # [rows, H]
     rows = ops.tile(weight, (rows.shape[0], 1)) * rows  # [rows, H]
-    return rows.reshape(x.shape)
+    return cast(rows, x.dtype).reshape(x.shape)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, kernel: Any = ms.float32) -> Tensor:
     """Rotary embedding: ``x * cos + rotate_half(x) * sin``.
 
     ``rotate_half`` turns halves (a, b) into (-b, a). Here the halves are swapped and the sign goes
     to the sine, which gives the same bits: (-b) * s == b * (-s).
 
+    Each step is rounded to the tables' dtype: float32 in the vision tower, the hidden dtype in the
+    text model (reference: ``apply_rotary_pos_emb_vision``, ``apply_multimodal_rotary_pos_emb``).
+
     Args:
         x: [rows, heads, hs].
         cos: [rows, hs].
         sin: [rows, hs].
+        kernel: The dtype to compute in.
 
     Returns:
         [rows, heads, hs].
     """
     rows, heads, width = x.shape
-    x = x.contiguous()  # once, and not in each of the operations below
-    sign = np.repeat(np.array([-1, 1], np.float32), width // 2)  # [hs]
-    sin = sin * ops.tile(Tensor(sign), (rows, 1))  # [rows, hs]
-    swapped = ops.gather(x.reshape(rows, heads, 2, -1), Tensor([1, 0]), 2).reshape(x.shape)
-    cos, sin = (ops.tile(table, (1, heads)).reshape(x.shape) for table in (cos, sin))
-    return x * cos + swapped * sin
+    dtype, half = cos.dtype, width // 2
+    wide = cast(x, kernel).contiguous()  # once, and not in each of the operations below
+    swapped = ops.gather(wide.reshape(rows, heads, 2, half), Tensor([1, 0], ms.int32), 2)
+    cos, sin = cast(cos, kernel), cast(sin, kernel)
+    sin = ops.concat((-sin[:, :half], sin[:, half:]), -1)  # [rows, hs]
+    cos, sin = (ops.tile(t, (1, heads)).reshape(rows, heads, width) for t in (cos, sin))
+    straight = rounded(wide * cos, dtype)
+    crossed = rounded(swapped.reshape(rows, heads, width) * sin, dtype)
+    return cast(straight + crossed, x.dtype)
 
 
-def softmax(scores: Tensor) -> Tensor:
-    """Softmax over the last axis of float32 scores."""
-    return _softmax(scores)
-
-
-def attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+def causal_mask(
+    attention_mask: Ints | None, batch: int, length: int, past: int, dtype: Any = ms.float32
 ) -> Tensor:
-    """Eager attention (reference: ``eager_attention_forward``).
-
-    Query heads that share a key head are stacked along the rows of one product, which is what
-    repeating the keys gives, without the copies.
-
-    Args:
-        query: [B, nh, S, hs].
-        key: [B, nkv, L, hs], nh a multiple of nkv.
-        value: [B, nkv, L, hs].
-        mask: Added to the scaled scores, [B, 1, S, L], or None.
-        scale: Factor of the scores.
-
-    Returns:
-        [B, S, nh * hs].
-    """
-    batch, heads, length, width = query.shape
-    kv_heads, total = key.shape[1], key.shape[2]
-    query = query.reshape(batch, kv_heads, -1, width)  # [B, nkv, nh/nkv*S, hs]
-    scores = _batch_matmul_bt(query, key) * scale  # [B, nkv, nh/nkv*S, L]
-    if mask is not None:
-        scores = scores.reshape(batch, heads, length, total)  # [B, nh, S, L]
-        scores = scores + ops.tile(mask, (1, heads, 1, 1))
-    weights = softmax(scores).reshape(batch, kv_heads, -1, total)  # [B, nkv, nh/nkv*S, L]
-    mixed = _batch_matmul(weights, value).reshape(batch, heads, length, width)  # [B, nh, S, hs]
-    return _transpose(mixed, (0, 2, 1, 3)).reshape(batch, length, heads * width)  # [B, S, nh*hs]
-
-
-def causal_mask(attention_mask: Ints | None, batch: int, length: int, past: int) -> Tensor:
     """The additive mask of the text model (reference: ``eager_mask``, transformers 5.23).
 
     Args:
@@ -150,14 +141,25 @@ def causal_mask(attention_mask: Ints | None, batch: int, length: int, past: int)
         batch: Rows.
         length: New tokens in each row.
         past: Cached tokens in each row.
+        dtype: Of the result.
 
     Returns:
-        float32 [batch, 1, length, past + length]: 0 where a token may look, else the most negative
-        finite number. Rows of padding tokens, which may look nowhere, hold that number throughout.
+        [batch, 1, length, past + length]: 0 where a token may look, else the most negative finite
+        number of ``dtype``. Rows of padding tokens, which may look nowhere, hold that number
+        throughout.
     """
     columns = np.arange(past + length)
     allowed = columns <= np.arange(past, past + length)[:, None]  # [S, L]
     allowed = np.tile(allowed, (batch, 1, 1, 1))  # [B, 1, S, L]
     if attention_mask is not None:
         allowed &= (attention_mask != 0)[:, None, None, :]
-    return Tensor(np.where(allowed, np.float32(0), np.finfo(np.float32).min), ms.float32)
+    mask = np.where(allowed, np.float32(0), np.float32(LOWEST[str(dtype)]))
+    return Tensor(mask).astype(dtype)
+
+
+# The most negative finite number of each dtype.
+LOWEST = {
+    "Float32": -3.4028234663852886e38,
+    "Float16": -65504.0,
+    "BFloat16": -3.3895313892515355e38,
+}

@@ -14,11 +14,15 @@ What each frequency of the text model is multiplied with (M-RoPE, ``mrope_sectio
 
 from __future__ import annotations
 
+from typing import Any
+
+import mindspore as ms
 import numpy as np
 import numpy.typing as npt
 from mindspore import Tensor, nn
 
 from qwen2vl_ms.config import Qwen2VLTextConfig, Qwen2VLVisionConfig
+from qwen2vl_ms.ops import cast
 from qwen2vl_ms.positions import Ints
 from qwen2vl_ms.powf import powf
 
@@ -39,10 +43,11 @@ def inverse_frequencies(theta: float, dim: int) -> Floats:
     return np.float32(1.0) / powf(theta, exponents)
 
 
-def _tables(angles: Floats) -> tuple[Tensor, Tensor]:
+def _tables(angles: Floats, dtype: Any = ms.float32) -> tuple[Tensor, Tensor]:
     """Cosines and sines of float32 angles [..., f], twice side by side: [..., hs]."""
-    both = np.concatenate([angles, angles], axis=-1).astype(np.float64)  # [..., hs]
-    return Tensor(np.cos(both).astype(np.float32)), Tensor(np.sin(both).astype(np.float32))
+    cos, sin = (f(angles.astype(np.float64)).astype(np.float32) for f in (np.cos, np.sin))
+    cos, sin = (Tensor(np.concatenate([table, table], axis=-1)) for table in (cos, sin))
+    return cast(cos, dtype), cast(sin, dtype)
 
 
 class Qwen2VLRotaryEmbedding(nn.Cell):
@@ -51,8 +56,10 @@ class Qwen2VLRotaryEmbedding(nn.Cell):
     Mirrors ``Qwen2VLRotaryEmbedding`` of transformers 5.23.
     """
 
-    def __init__(self, config: Qwen2VLTextConfig) -> None:
+    def __init__(self, config: Qwen2VLTextConfig, dtype: Any = ms.float32) -> None:
+        """``dtype`` is the tables': the hidden states', to which the reference rounds them."""
         super().__init__()
+        self.dtype = dtype
         self.inv_freq = inverse_frequencies(config.rope_theta, config.head_dim)
         self.row_of_frequency = np.repeat(np.arange(3), config.mrope_section)
 
@@ -63,11 +70,11 @@ class Qwen2VLRotaryEmbedding(nn.Cell):
             position_ids: int64 [3, B, S], rows (temporal, height, width).
 
         Returns:
-            (cos, sin), float32 [B, S, hs].
+            (cos, sin), [B, S, hs].
         """
         positions = position_ids[self.row_of_frequency]  # [f, B, S]
         positions = positions.transpose(1, 2, 0).astype(np.float32)  # [B, S, f]
-        return _tables(positions * self.inv_freq)
+        return _tables(positions * self.inv_freq, self.dtype)
 
 
 class Qwen2VLVisionRotaryEmbedding(nn.Cell):

@@ -8,44 +8,58 @@ Attributes are named as in transformers 5.23 ``modeling_qwen2_vl.py``.
 
 from __future__ import annotations
 
-from mindspore import Tensor, nn
+from collections.abc import Callable
+
+from mindspore import Tensor, nn, ops
 
 from qwen2vl_ms import ops as F
+from qwen2vl_ms.attention import attention, widened_mask
 from qwen2vl_ms.cache import KVCache, LayerCache
 from qwen2vl_ms.config import Qwen2VLTextConfig
+from qwen2vl_ms.graph import compiled
 from qwen2vl_ms.layers import Embedding, Linear, RMSNorm
 from qwen2vl_ms.positions import Ints
+from qwen2vl_ms.precision import Policy
 from qwen2vl_ms.rope import Qwen2VLRotaryEmbedding
 
 Tables = tuple[Tensor, Tensor]
+Heads = tuple[Tensor, Tensor, Tensor]
 
 
 class Qwen2MLP(nn.Cell):
     """Mirrors ``Qwen2MLP`` of transformers 5.23."""
 
-    def __init__(self, config: Qwen2VLTextConfig) -> None:
+    def __init__(self, config: Qwen2VLTextConfig, policy: Policy) -> None:
         super().__init__()
-        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.kernel = kernel = policy.kernel(policy.hidden)
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, kernel, bias=False)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, kernel, bias=False)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, kernel, bias=False)
 
     def construct(self, x: Tensor) -> Tensor:
         """[B, S, H] to [B, S, H]."""
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(F.silu(self.gate_proj(x), self.kernel) * self.up_proj(x))
 
 
 class Qwen2VLAttention(nn.Cell):
     """Causal attention, grouped key heads. Mirrors ``Qwen2VLAttention`` of transformers 5.23."""
 
-    def __init__(self, config: Qwen2VLTextConfig) -> None:
+    def __init__(
+        self, config: Qwen2VLTextConfig, policy: Policy, implementation: str = "auto"
+    ) -> None:
         super().__init__()
+        self.num_heads = config.num_attention_heads
         self.head_dim = config.head_dim
         self.scaling = config.head_dim**-0.5
+        self.implementation = implementation
+        self.dtype, self.kernel = policy.attention, policy.kernel(policy.attention)
+        self.hidden, self.rope_kernel = policy.hidden, policy.kernel(policy.hidden)
+        kernel = self.rope_kernel
         kv_width = config.num_key_value_heads * config.head_dim
-        self.q_proj = Linear(config.hidden_size, config.hidden_size)
-        self.k_proj = Linear(config.hidden_size, kv_width)
-        self.v_proj = Linear(config.hidden_size, kv_width)
-        self.o_proj = Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.q_proj = Linear(config.hidden_size, config.hidden_size, kernel)
+        self.k_proj = Linear(config.hidden_size, kv_width, kernel)
+        self.v_proj = Linear(config.hidden_size, kv_width, kernel)
+        self.o_proj = Linear(config.hidden_size, config.hidden_size, kernel, bias=False)
 
     def construct(
         self,
@@ -59,38 +73,63 @@ class Qwen2VLAttention(nn.Cell):
         Args:
             hidden_states: [B, S, H].
             attention_mask: Additive, float [B, 1, S, L].
-            position_embeddings: (cos, sin), float32 [B, S, hs].
+            position_embeddings: (cos, sin), [B, S, hs].
             cache: This layer's earlier tokens; the new ones are added to it.
 
         Returns:
             [B, S, H].
         """
-        query = self._heads(self.q_proj(hidden_states), position_embeddings)  # [B, nh, S, hs]
-        key = self._heads(self.k_proj(hidden_states), position_embeddings)  # [B, nkv, S, hs]
-        value = self._heads(self.v_proj(hidden_states))  # [B, nkv, S, hs]
+        query, key, value = self.project(hidden_states, *position_embeddings)
         if cache is not None:
             key, value = cache.append(key, value)  # [B, nkv, L, hs]
-        mixed = F.attention(query, key, value, attention_mask, self.scaling)  # [B, S, H]
-        return self.o_proj(mixed)
+        return self.mix(query, key, value, attention_mask)
 
-    def _heads(self, x: Tensor, tables: Tables | None = None) -> Tensor:
-        """Split into heads, rotated if tables are given: [B, S, n*hs] to [B, n, S, hs]."""
-        batch, length, _ = x.shape
-        x = x.reshape(batch * length, -1, self.head_dim)  # [B*S, n, hs]
-        if tables is not None:
-            x = F.rotate(x, *(table.reshape(-1, self.head_dim) for table in tables))
-        return x.reshape(batch, length, -1, self.head_dim).transpose(0, 2, 1, 3)  # [B, n, S, hs]
+    def project(self, hidden_states: Tensor, cos: Tensor, sin: Tensor) -> Heads:
+        """Queries [B, nh, S, hs], keys and values [B, nkv, S, hs], rotated; can be compiled."""
+        batch, length, _ = hidden_states.shape
+        projections = self.q_proj(hidden_states), self.k_proj(hidden_states)
+        qk = self._joined(*projections)  # [B*S, nh + nkv, hs]
+        cos, sin = (table.reshape(-1, self.head_dim) for table in (cos, sin))
+        qk = F.rotate(qk, cos, sin, self.rope_kernel)
+        value = self.v_proj(hidden_states).reshape(batch * length, -1, self.head_dim)
+        qk, value = (
+            F.cast(F.cast(x, self.dtype), self.kernel)
+            .reshape(batch, length, -1, self.head_dim)
+            .transpose(0, 2, 1, 3)
+            for x in (qk, value)
+        )  # [B, nh + nkv, S, hs], [B, nkv, S, hs]
+        return qk[:, : self.num_heads], qk[:, self.num_heads :], value
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """From queries, all keys and values to the module's output [B, S, H]; can be compiled."""
+        mixed = attention(
+            self.implementation, query, key, value, mask, self.scaling, self.dtype
+        )  # [B, S, H]
+        return self.o_proj(F.cast(mixed, self.hidden))
+
+    def _joined(self, query: Tensor, key: Tensor) -> Tensor:
+        """Heads of queries, then of keys, which are rotated alike: [B*S, nh + nkv, hs]."""
+        rows = query.shape[0] * query.shape[1]
+        both = (query.reshape(rows, -1, self.head_dim), key.reshape(rows, -1, self.head_dim))
+        return ops.concat(both, axis=1)
 
 
 class Qwen2VLDecoderLayer(nn.Cell):
     """Mirrors ``Qwen2VLDecoderLayer`` of transformers 5.23."""
 
-    def __init__(self, config: Qwen2VLTextConfig) -> None:
+    def __init__(
+        self,
+        config: Qwen2VLTextConfig,
+        policy: Policy,
+        implementation: str = "auto",
+        jit: bool = False,
+    ) -> None:
         super().__init__()
-        self.self_attn = Qwen2VLAttention(config)
-        self.mlp = Qwen2MLP(config)
+        self.self_attn = Qwen2VLAttention(config, policy, implementation)
+        self.mlp = Qwen2MLP(config, policy)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.graphs = (compiled(self._before), compiled(self._after)) if jit else None
 
     def construct(
         self,
@@ -100,6 +139,10 @@ class Qwen2VLDecoderLayer(nn.Cell):
         cache: LayerCache | None = None,
     ) -> Tensor:
         """[B, S, H] to [B, S, H]; the other arguments as in `Qwen2VLAttention`."""
+        if self.graphs is not None:
+            return self._run(
+                *self.graphs, hidden_states, attention_mask, position_embeddings, cache
+            )
         hidden_states = hidden_states + self.self_attn(
             hidden_states=self.input_layernorm(hidden_states),
             attention_mask=attention_mask,
@@ -108,18 +151,50 @@ class Qwen2VLDecoderLayer(nn.Cell):
         )
         return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
 
+    @staticmethod
+    def _run(
+        before: Callable[..., Heads],
+        after: Callable[..., Tensor],
+        hidden_states: Tensor,
+        mask: Tensor,
+        tables: Tables,
+        cache: LayerCache | None,
+    ) -> Tensor:
+        """The same as two graphs of static shapes, between which the cache is written."""
+        query, key, value = before(hidden_states, *tables)
+        if cache is not None:
+            key, value = cache.append(key, value)
+        return after(hidden_states, query, key, value, widened_mask(mask, key.shape[2]))
+
+    def _before(self, hidden_states: Tensor, cos: Tensor, sin: Tensor) -> Heads:
+        return self.self_attn.project(self.input_layernorm(hidden_states), cos, sin)
+
+    def _after(
+        self, hidden_states: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor
+    ) -> Tensor:
+        hidden_states = hidden_states + self.self_attn.mix(query, key, value, mask)
+        return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
+
 
 class Qwen2VLTextModel(nn.Cell):
     """Mirrors ``Qwen2VLTextModel`` of transformers 5.23."""
 
-    def __init__(self, config: Qwen2VLTextConfig) -> None:
+    def __init__(
+        self,
+        config: Qwen2VLTextConfig,
+        policy: Policy,
+        implementation: str = "auto",
+        jit: bool = False,
+    ) -> None:
         super().__init__()
-        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
+        self.dtype = policy.hidden
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, policy)
+        layers = range(config.num_hidden_layers)
         self.layers = nn.CellList(
-            [Qwen2VLDecoderLayer(config) for _ in range(config.num_hidden_layers)]
+            [Qwen2VLDecoderLayer(config, policy, implementation, jit) for _ in layers]
         )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.rotary_emb = Qwen2VLRotaryEmbedding(config)
+        self.rotary_emb = Qwen2VLRotaryEmbedding(config, policy.hidden)
 
     def construct(
         self,
@@ -141,7 +216,7 @@ class Qwen2VLTextModel(nn.Cell):
         """
         batch, length, _ = inputs_embeds.shape
         past = 0 if cache is None else cache.length
-        mask = F.causal_mask(attention_mask, batch, length, past)  # [B, 1, S, L]
+        mask = F.causal_mask(attention_mask, batch, length, past, self.dtype)  # [B, 1, S, L]
         position_embeddings = self.rotary_emb(position_ids=position_ids)  # [B, S, hs] each
         hidden_states = inputs_embeds
         caches = [None] * len(self.layers) if cache is None else cache.layers

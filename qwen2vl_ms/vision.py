@@ -12,17 +12,25 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, nn
 
 from qwen2vl_ms import ops as F
+from qwen2vl_ms.attention import segmented_attention
 from qwen2vl_ms.config import Qwen2VLVisionConfig
 from qwen2vl_ms.errors import Qwen2VLError
+from qwen2vl_ms.graph import compiled
 from qwen2vl_ms.layers import GELU, LayerNorm, Linear
 from qwen2vl_ms.positions import Ints, check_grid, vision_cu_seqlens, vision_position_ids
+from qwen2vl_ms.precision import Policy
 from qwen2vl_ms.rope import Qwen2VLVisionRotaryEmbedding
 
 Tables = tuple[Tensor, Tensor]
 NORM_EPS = 1e-6  # a constant in the reference, not in config.json
+
+
+def segment_ends(cu_seqlens: npt.NDArray[np.int32]) -> tuple[int, ...]:
+    """Where each segment ends: int32 [segments + 1] with a leading 0 to a tuple without it."""
+    return tuple(cu_seqlens[1:].tolist())
 
 
 class PatchEmbed(nn.Cell):
@@ -32,13 +40,16 @@ class PatchEmbed(nn.Cell):
     is a linear layer over the flattened patch.
     """
 
-    def __init__(self, config: Qwen2VLVisionConfig) -> None:
+    def __init__(self, config: Qwen2VLVisionConfig, policy: Policy) -> None:
         super().__init__()
-        self.proj = Linear(config.patch_dim, config.embed_dim, bias=False)
+        self.dtypes = policy.patch_embed, policy.hidden
+        kernel = policy.kernel(policy.patch_embed)
+        self.proj = Linear(config.patch_dim, config.embed_dim, kernel, bias=False)
 
     def construct(self, hidden_states: Tensor) -> Tensor:
         """[N, P] to [N, E]."""
-        return self.proj(hidden_states)
+        inside, outside = self.dtypes
+        return F.cast(self.proj(F.cast(hidden_states, inside)), outside)
 
 
 class VisionAttention(nn.Cell):
@@ -47,12 +58,17 @@ class VisionAttention(nn.Cell):
     Mirrors ``VisionAttention`` of transformers 5.23.
     """
 
-    def __init__(self, config: Qwen2VLVisionConfig) -> None:
+    def __init__(
+        self, config: Qwen2VLVisionConfig, policy: Policy, implementation: str = "auto"
+    ) -> None:
         super().__init__()
         self.num_heads = config.num_heads
         self.scaling = config.head_dim**-0.5
-        self.qkv = Linear(config.embed_dim, 3 * config.embed_dim)
-        self.proj = Linear(config.embed_dim, config.embed_dim)
+        self.implementation = implementation
+        self.dtype, self.kernel = policy.attention, policy.kernel(policy.attention)
+        kernel = policy.kernel(policy.hidden)
+        self.qkv = Linear(config.embed_dim, 3 * config.embed_dim, kernel)
+        self.proj = Linear(config.embed_dim, config.embed_dim, kernel)
 
     def construct(
         self, hidden_states: Tensor, cu_seqlens: npt.NDArray[np.int32], position_embeddings: Tables
@@ -67,12 +83,18 @@ class VisionAttention(nn.Cell):
         Returns:
             [N, E].
         """
-        patches = hidden_states.shape[0]
+        return self.mix(hidden_states, segment_ends(cu_seqlens), *position_embeddings)
+
+    def mix(self, hidden_states: Tensor, ends: tuple[int, ...], cos: Tensor, sin: Tensor) -> Tensor:
+        """The same for segments that end at ``ends``; it can be compiled."""
         qk, value = self._split(self.qkv(hidden_states))  # [N, 2*nh, hs], [N, nh, hs]
-        qk = F.rotate(qk, *position_embeddings)
-        segments = zip(cu_seqlens[:-1].tolist(), cu_seqlens[1:].tolist(), strict=True)
-        mixed = [self._segment(qk[a:b], value[a:b]) for a, b in segments]
-        return self.proj(ops.concat(mixed, axis=0).reshape(patches, -1))
+        qk = F.cast(F.rotate(qk, cos, sin), self.dtype)
+        qk, value = F.cast(qk, self.kernel), F.cast(F.cast(value, self.dtype), self.kernel)
+        query, key = qk[:, : self.num_heads], qk[:, self.num_heads :]
+        mixed = segmented_attention(
+            self.implementation, query, key, value, ends, self.scaling, self.dtype
+        )
+        return self.proj(F.cast(mixed, hidden_states.dtype))
 
     def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
         """Thirds of the fused product: queries with keys, which are rotated alike, and values."""
@@ -80,41 +102,44 @@ class VisionAttention(nn.Cell):
         qkv = qkv.reshape(patches, 3 * heads, -1)  # [N, 3*nh, hs]
         return qkv[:, : 2 * heads], qkv[:, 2 * heads :]
 
-    def _segment(self, qk: Tensor, value: Tensor) -> Tensor:
-        """Attention within n patches: [n, 2*nh, hs] and [n, nh, hs] to [n, E]."""
-        heads = self.num_heads
-        qk = qk.transpose(1, 0, 2).contiguous().expand_dims(0)  # [1, 2*nh, n, hs]
-        value = value.transpose(1, 0, 2).expand_dims(0)  # [1, nh, n, hs]
-        return F.attention(qk[:, :heads], qk[:, heads:], value, None, self.scaling)[0]  # [n, E]
-
 
 class VisionMlp(nn.Cell):
     """Mirrors ``VisionMlp`` of transformers 5.23."""
 
-    def __init__(self, config: Qwen2VLVisionConfig) -> None:
+    def __init__(self, config: Qwen2VLVisionConfig, policy: Policy) -> None:
         super().__init__()
-        self.fc1 = Linear(config.embed_dim, config.intermediate_size)
-        self.fc2 = Linear(config.intermediate_size, config.embed_dim)
+        self.kernel = policy.kernel(policy.hidden)
+        self.fc1 = Linear(config.embed_dim, config.intermediate_size, self.kernel)
+        self.fc2 = Linear(config.intermediate_size, config.embed_dim, self.kernel)
 
     def construct(self, x: Tensor) -> Tensor:
         """[N, E] to [N, E]."""
-        return self.fc2(F.quick_gelu(self.fc1(x)))
+        return self.fc2(F.quick_gelu(self.fc1(x), self.kernel))
 
 
 class Qwen2VLVisionBlock(nn.Cell):
     """Mirrors ``Qwen2VLVisionBlock`` of transformers 5.23."""
 
-    def __init__(self, config: Qwen2VLVisionConfig) -> None:
+    def __init__(
+        self,
+        config: Qwen2VLVisionConfig,
+        policy: Policy,
+        implementation: str = "auto",
+        jit: bool = False,
+    ) -> None:
         super().__init__()
         self.norm1 = LayerNorm(config.embed_dim, NORM_EPS)
         self.norm2 = LayerNorm(config.embed_dim, NORM_EPS)
-        self.attn = VisionAttention(config)
-        self.mlp = VisionMlp(config)
+        self.attn = VisionAttention(config, policy, implementation)
+        self.mlp = VisionMlp(config, policy)
+        self.graph = compiled(self._whole) if jit else None
 
     def construct(
         self, hidden_states: Tensor, cu_seqlens: npt.NDArray[np.int32], position_embeddings: Tables
     ) -> Tensor:
         """[N, E] to [N, E]; the other arguments as in `VisionAttention`."""
+        if self.graph is not None:
+            return self.graph(hidden_states, segment_ends(cu_seqlens), *position_embeddings)
         hidden_states = hidden_states + self.attn(
             hidden_states=self.norm1(hidden_states),
             cu_seqlens=cu_seqlens,
@@ -122,16 +147,26 @@ class Qwen2VLVisionBlock(nn.Cell):
         )
         return hidden_states + self.mlp(self.norm2(hidden_states))
 
+    def _whole(
+        self, hidden_states: Tensor, ends: tuple[int, ...], cos: Tensor, sin: Tensor
+    ) -> Tensor:
+        """The same as one graph."""
+        hidden_states = hidden_states + self.attn.mix(self.norm1(hidden_states), ends, cos, sin)
+        return hidden_states + self.mlp(self.norm2(hidden_states))
+
 
 class PatchMerger(nn.Cell):
     """m x m neighbouring patches to one token. Mirrors ``PatchMerger`` of transformers 5.23."""
 
-    def __init__(self, config: Qwen2VLVisionConfig) -> None:
+    def __init__(self, config: Qwen2VLVisionConfig, policy: Policy) -> None:
         super().__init__()
+        kernel = policy.kernel(policy.hidden)
         self.width = config.embed_dim * config.spatial_merge_size**2
         self.ln_q = LayerNorm(config.embed_dim, NORM_EPS)
         self.mlp = nn.SequentialCell(
-            Linear(self.width, self.width), GELU(), Linear(self.width, config.hidden_size)
+            Linear(self.width, self.width, kernel),
+            GELU(kernel),
+            Linear(self.width, config.hidden_size, kernel),
         )
 
     def construct(self, x: Tensor) -> Tensor:
@@ -142,14 +177,22 @@ class PatchMerger(nn.Cell):
 class Qwen2VisionTransformer(nn.Cell):
     """Mirrors ``Qwen2VisionTransformerPretrainedModel`` of transformers 5.23."""
 
-    def __init__(self, config: Qwen2VLVisionConfig) -> None:
+    def __init__(
+        self,
+        config: Qwen2VLVisionConfig,
+        policy: Policy,
+        implementation: str = "auto",
+        jit: bool = False,
+    ) -> None:
         super().__init__()
         self.spatial_merge_size = config.spatial_merge_size
         self.patch_dim = config.patch_dim
-        self.patch_embed = PatchEmbed(config)
+        self.patch_embed = PatchEmbed(config, policy)
         self.rotary_pos_emb = Qwen2VLVisionRotaryEmbedding(config)
-        self.blocks = nn.CellList([Qwen2VLVisionBlock(config) for _ in range(config.depth)])
-        self.merger = PatchMerger(config)
+        self.blocks = nn.CellList(
+            [Qwen2VLVisionBlock(config, policy, implementation, jit) for _ in range(config.depth)]
+        )
+        self.merger = PatchMerger(config, policy)
 
     def construct(self, hidden_states: Tensor, grid_thw: Ints) -> Tensor:
         """Encode all images or all videos of a batch at once.

@@ -46,15 +46,12 @@ def _small_epsilon(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _keys_tiled(original: Callable[..., Any]) -> Callable[..., Any]:
-    def faulty(self: Any, x: Any, tables: Any = None) -> Any:
-        heads = original(self, x, tables)
-        count = self.q_proj.weight.shape[0] // self.head_dim
-        if heads.shape[1] != count:
-            return heads
+    def faulty(self: Any, query: Any, key: Any) -> Any:
+        heads = query.reshape(*query.shape[:2], -1, self.head_dim)
         # Queries regrouped as if key head i served queries i, i + n, ...
-        groups = self.k_proj.weight.shape[0] // self.head_dim
-        order = np.arange(count).reshape(-1, groups).T.reshape(-1)
-        return heads[:, order.tolist()]
+        groups = key.shape[-1] // self.head_dim
+        order = np.arange(heads.shape[2]).reshape(-1, groups).T.reshape(-1)
+        return original(self, heads[:, :, order.tolist()].reshape(query.shape), key)
 
     return in_layer(".layers.1.", faulty)(original)
 
@@ -88,7 +85,7 @@ FAULTS = (
           "class default for a missing key", "language_model.layers.1.input_layernorm", EVERY,
           "layers:RMSNorm.construct", _small_epsilon),
     Fault("gqa-tile", "key and value heads tiled instead of repeated, in one layer", "general",
-          "language_model.layers.1.self_attn", EVERY, "text:Qwen2VLAttention._heads", _keys_tiled),
+          "language_model.layers.1.self_attn", EVERY, "text:Qwen2VLAttention._joined", _keys_tiled),
     Fault("attn-bias-dropped", "the key projection's bias not loaded, in one layer", "general",
           "language_model.layers.2.self_attn.k_proj", EVERY,
           "layers:Linear.construct", _bias_dropped),

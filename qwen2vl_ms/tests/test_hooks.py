@@ -9,7 +9,6 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from qwen2vl_ms.cache import KVCache
 from qwen2vl_ms.tests import tiny
 
 INPUTS = tiny.batch([("text", 2), ("image", (1, 4, 8)), ("text", 3)], [("text", 4)])
@@ -72,7 +71,7 @@ def test_cells_are_named_like_the_references_modules(models: tuple[Any, Any]) ->
 
 
 def test_arguments_have_the_agreed_names(models: tuple[Any, Any]) -> None:
-    seen = watched(models[0], {**INPUTS, "cache": KVCache(2)})
+    seen = watched(models[0], {**INPUTS, "cache": models[0].make_cache(2, 40)})
     called = {name for name, _ in models[0].cells_and_names()} - {
         *("model.visual.blocks", "model.language_model.layers")  # lists
     }

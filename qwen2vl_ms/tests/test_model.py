@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import mindspore as ms
@@ -12,8 +11,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from qwen2vl_ms import Qwen2VLError, Qwen2VLForConditionalGeneration
-from qwen2vl_ms.cache import KVCache
+from qwen2vl_ms import Qwen2VLError
 from qwen2vl_ms.tests import tiny
 
 LIMIT = 3.0  # of PyTorch's own error; measured: at most 1.5
@@ -92,7 +90,8 @@ def decode_reference(model: Any, inputs: dict[str, Any], dtype: torch.dtype) -> 
 def decode_candidate(model: Any, inputs: dict[str, Any], lose: str = "") -> list[np.ndarray]:
     """The same from the candidate; `lose` names an argument that is dropped when decoding."""
     mask = inputs["attention_mask"]
-    output = model(**inputs, cache=KVCache(2))
+    batch, length = mask.shape
+    output = model(**inputs, cache=model.make_cache(batch, length + STEPS))
     logits = [output.logits.asnumpy()[:, -1]]
     for step in range(STEPS):
         mask = np.pad(mask, ((0, 0), (0, 1)), constant_values=1)
@@ -132,7 +131,7 @@ def test_decoding_padded_text_goes_on_where_the_prompt_ended(
     mask = np.pad(inputs["attention_mask"], ((0, 0), (0, 1)), constant_values=1)
     following = {"input_ids": ids, "attention_mask": mask}
     theirs = reference_logits(reference, following, torch.float32, past_key_values=cache)
-    output = candidate(**inputs, cache=KVCache(2))
+    output = candidate(**inputs, cache=candidate.make_cache(2, mask.shape[1]))
     ours = candidate(**following, cache=output.cache, rope_deltas=output.rope_deltas)
     assert tiny.error(ours.logits.asnumpy(), theirs) < 1e-5
 
@@ -195,12 +194,52 @@ def test_arguments_that_do_not_fit(models: tuple[Any, Any, Any], message: str) -
 
 
 def test_images_after_a_cached_prompt_need_positions(models: tuple[Any, Any, Any]) -> None:
-    cache = models[0](**BASE, cache=KVCache(2)).cache
+    cache = models[0](**BASE, cache=models[0].make_cache(1, 2 * LENGTH)).cache
     mask = np.ones((1, 2 * LENGTH), np.int64)
     with pytest.raises(Qwen2VLError, match=f"a cache that holds {LENGTH} tokens"):
         models[0](**{**BASE, "attention_mask": mask}, cache=cache)
 
 
-def test_only_float32_so_far(tmp_path: Path) -> None:
-    with pytest.raises(Qwen2VLError, match="only float32"):
-        Qwen2VLForConditionalGeneration.from_pretrained(tmp_path, mindspore_dtype=ms.float16)
+def test_what_does_not_fit_the_cache(models: tuple[Any, Any, Any]) -> None:
+    candidate = models[0]
+    with pytest.raises(Qwen2VLError, match=f"{LENGTH} tokens do not fit: the cache holds 0 of at"):
+        candidate(**BASE, cache=candidate.make_cache(1, LENGTH - 1))
+    with pytest.raises(Qwen2VLError, match="a batch of 1 with a cache made for 2 rows"):
+        candidate(**BASE, cache=candidate.make_cache(2, LENGTH))
+    with pytest.raises(Qwen2VLError, match="a cache for 1 rows of 0 tokens"):
+        candidate.make_cache(1, 0)
+
+
+@pytest.mark.parametrize("case", ["two images", "left-padded batch"])
+@pytest.mark.parametrize("size", [1, 5])
+def test_a_prompt_in_chunks_gives_the_same(
+    models: tuple[Any, Any, Any], case: str, size: int
+) -> None:
+    candidate, inputs = models[0], tiny.batch(*CASES[case])
+    batch, length = inputs["input_ids"].shape
+    whole = candidate(**inputs, logits_to_keep=1)
+    parts = candidate(
+        **inputs, cache=candidate.make_cache(batch, length), chunk_size=size, logits_to_keep=1
+    )
+    assert parts.logits.shape == (batch, 1, tiny.VOCABULARY)
+    assert tiny.error(parts.logits.asnumpy(), whole.logits.asnumpy()) < 1e-5
+    np.testing.assert_array_equal(parts.rope_deltas, whole.rope_deltas)
+
+
+def test_the_last_logits_alone_are_the_same(models: tuple[Any, Any, Any]) -> None:
+    inputs = tiny.batch(*CASES["two images"])
+    every, last = (models[0](**inputs, logits_to_keep=n).logits.asnumpy() for n in (0, 3))
+    assert tiny.error(last, every[:, -3:]) < 1e-6
+    assert last.shape[1] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"chunk_size": 4}, "chunk_size needs a cache"), ({"chunk_size": 0}, "chunk_size is 0")],
+)
+def test_chunks_that_cannot_be(
+    models: tuple[Any, Any, Any], arguments: dict[str, int], message: str
+) -> None:
+    cache = None if arguments["chunk_size"] else models[0].make_cache(1, LENGTH)
+    with pytest.raises(Qwen2VLError, match=message):
+        models[0](**BASE, **arguments, cache=cache)

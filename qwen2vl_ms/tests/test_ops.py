@@ -16,7 +16,7 @@ from transformers.activations import QuickGELUActivation
 from transformers.masking_utils import eager_mask
 from transformers.models.qwen2_vl import modeling_qwen2_vl as theirs
 
-from qwen2vl_ms import ops
+from qwen2vl_ms import attention, ops
 from qwen2vl_ms.tests.tiny import ratio, start
 
 EPS = 1e-6
@@ -43,7 +43,20 @@ def grouped_attention(q: Any, k: Any, v: Any, mask: Any) -> torch.Tensor:
     return (weights @ v).transpose(1, 2).flatten(2)
 
 
-MASK = np.where(np.tri(9, 40, 31)[None, None] > 0, 0, np.finfo(np.float32).min).astype(np.float32)
+def eager(*args: Any) -> Any:
+    return attention.attention("eager", *args, 0.25)
+
+
+def chunked(*args: Any) -> Any:
+    """In blocks smaller than the inputs, the last of each shorter than the others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "QUERY_BLOCK", 4)
+        patch.setattr(attention, "KEY_BLOCK", 13)
+        return attention.attention("chunked", *args, 0.25)
+
+
+MASK = np.where(np.tri(9, 40, 31) > 0, 0, np.finfo(np.float32).min).astype(np.float32)
+MASK = np.tile(MASK, (2, 1, 1, 1))
 HEADS = (normal(2, 6, 9, 16, scale=2), normal(2, 2, 40, 16, scale=2), normal(2, 2, 40, 16))
 ROWS, WEIGHT, BIAS = normal(64, 1280, scale=3), normal(1280), normal(1280)
 
@@ -55,7 +68,7 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[np.ndarray,
     "gelu": (ops.gelu, torch_ops.gelu, (ROWS,), 1.5),
     "quick gelu": (ops.quick_gelu, QuickGELUActivation(), (ROWS,), 2.5),
     "silu": (ops.silu, torch_ops.silu, (ROWS,), 4.0),
-    "softmax": (ops.softmax, lambda x: torch.softmax(x, -1), (ROWS,), 10.0),
+    "softmax": (attention.softmax, lambda x: torch.softmax(x, -1), (ROWS,), 10.0),
     "layer norm": (
         lambda *a: ops.layer_norm(*a, EPS),
         lambda x, w, b: torch_ops.layer_norm(x, x.shape[-1:], w, b, EPS),
@@ -63,7 +76,8 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[np.ndarray,
         2.0,
     ),
     "rms norm": (lambda *a: ops.rms_norm(*a, EPS), rms_norm, (ROWS, WEIGHT), 3.0),
-    "attention": (lambda *a: ops.attention(*a, 0.25), grouped_attention, (*HEADS, MASK), 3.0),
+    "attention": (eager, grouped_attention, (*HEADS, MASK), 3.0),
+    "chunked attention": (chunked, grouped_attention, (*HEADS, MASK), 3.0),
 }
 
 
@@ -87,7 +101,8 @@ FAULTS: dict[str, Callable[..., Any]] = {
     "quick gelu": ops.gelu,
     "layer norm": lambda *a: ops.layer_norm(*a, 1e-3),
     "rms norm": lambda *a: ops.rms_norm(*a, 1e-3),
-    "attention": lambda q, k, v, m: ops.attention(q, k[:, ::-1], v[:, ::-1], m, 0.25),
+    "attention": lambda q, k, v, m: eager(q, k[:, ::-1], v[:, ::-1], m),
+    "chunked attention": lambda q, k, v, m: chunked(q, k[:, ::-1], v[:, ::-1], m),
     "linear": lambda x, w, b: ops.linear(x, w, None),
 }
 
@@ -126,9 +141,19 @@ def test_a_row_that_may_look_nowhere_averages_all_keys() -> None:
     """As in the reference: every score is the same, and nothing becomes NaN."""
     q, k, v = HEADS
     blind = np.full((2, 1, 9, 40), np.finfo(np.float32).min)
-    ours = ops.attention(*map(ms.Tensor, (q, k, v, blind)), 0.25).asnumpy()
     expected = np.repeat(v.mean(axis=2), 3, axis=1).reshape(2, 1, -1)
-    np.testing.assert_allclose(ours, np.broadcast_to(expected, ours.shape), atol=1e-6)
+    for attend in (eager, chunked):
+        ours = attend(*map(ms.Tensor, (q, k, v, blind))).asnumpy()
+        np.testing.assert_allclose(ours, np.broadcast_to(expected, ours.shape), atol=1e-6)
+
+
+def test_the_unused_rest_of_a_cache_is_not_looked_at() -> None:
+    q, k, v = HEADS
+    longer = [np.concatenate([x, np.full((2, 2, 30, 16), 1e3, np.float32)], axis=2) for x in (k, v)]
+    for attend in (eager, chunked):
+        alone = attend(*map(ms.Tensor, (q, k, v, MASK))).asnumpy()
+        ours = attend(*map(ms.Tensor, (q, *longer, MASK))).asnumpy()
+        np.testing.assert_allclose(ours, alone, rtol=1e-5, atol=1e-6)
 
 
 def test_the_seam_is_where_rounding_is() -> None:
@@ -138,4 +163,4 @@ def test_the_seam_is_where_rounding_is() -> None:
     )
     package = Path(ops.__file__).parent
     found = {p.name for p in package.glob("*.py") if inexact.search(p.read_text(encoding="utf-8"))}
-    assert found == {"ops.py"}
+    assert found == {"attention.py", "ops.py"}

@@ -1,0 +1,250 @@
+"""The attention seam: one meaning, three implementations.
+
+    eager    mirrors the reference's eager attention, every rounding included; memory grows with the
+             square of the sequence
+    chunked  blocks of queries against blocks of keys, merged as in online softmax; memory grows
+             with the sequence; scores stay in the kernels' dtype, so half precision rounds less
+    flash    Ascend's fused kernel; written to its documentation, not run on hardware yet
+
+`choose` picks one for a device and policy: flash on Ascend in half precision, elsewhere ``auto``,
+which is eager up to `EAGER_SCORES` scores and chunked beyond.
+
+    B batch, S queries, L keys, nh query heads, nkv key heads, hs head width
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mindspore as ms
+from mindspore import Tensor, ops
+
+from qwen2vl_ms.errors import Qwen2VLError
+from qwen2vl_ms.flash import decoder_arguments, vision_arguments
+from qwen2vl_ms.ops import LOWEST, cast, rounded
+from qwen2vl_ms.precision import Policy
+
+IMPLEMENTATIONS = ("auto", "eager", "chunked", "flash")
+EAGER_SCORES = 2**24  # 64 MiB in float32
+QUERY_BLOCK = 256
+KEY_BLOCK = 2048
+
+Block = tuple[Tensor, Tensor, Tensor]
+
+_batch_matmul = ops.BatchMatMul()
+_batch_matmul_bt = ops.BatchMatMul(transpose_b=True)
+_softmax = ops.Softmax(axis=-1)
+_max = ops.ReduceMax(keep_dims=True)
+_transpose = ops.Transpose()
+
+
+def choose(implementation: str | None, policy: Policy) -> str:
+    """The implementation to use.
+
+    Args:
+        implementation: One of `IMPLEMENTATIONS`, or None for the best one here.
+        policy: The model's.
+
+    Raises:
+        Qwen2VLError: There is no such implementation, or it cannot be used here.
+    """
+    half = policy.attention in (ms.float16, ms.bfloat16)
+    ascend = ms.get_context("device_target") == "Ascend"
+    if implementation is None:
+        return "flash" if ascend and half else "auto"
+    if implementation not in IMPLEMENTATIONS:
+        raise Qwen2VLError(
+            f"attn_implementation is {implementation!r}: pass one of {', '.join(IMPLEMENTATIONS)}"
+        )
+    if implementation == "flash" and not (ascend and half):
+        raise Qwen2VLError(
+            "attn_implementation 'flash' is Ascend's fused kernel, for float16 and bfloat16; here "
+            f"the device is {ms.get_context('device_target')} and the policy {policy.name}: pass "
+            "'chunked', which needs as little memory"
+        )
+    return implementation
+
+
+def attention(
+    implementation: str,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    dtype: Any = ms.float32,
+) -> Tensor:
+    """Attention of the decoder, or within one segment of the vision tower.
+
+    Args:
+        implementation: As `choose` returns it.
+        query: [B, nh, S, hs], in the kernels' dtype, as keys and values.
+        key: [B, nkv, L, hs], nh a multiple of nkv.
+        value: [B, nkv, L, hs].
+        mask: Added to the scaled scores, [B, 1, S, L or less], or None; keys that it does not
+            reach, the unused rest of a cache, are not looked at.
+        scale: Factor of the scores.
+        dtype: What the values of queries, keys and values are rounded to.
+
+    Returns:
+        [B, S, nh * hs], of ``dtype``.
+    """
+    if mask is not None:
+        mask = widened_mask(mask, key.shape[2])
+    if implementation == "flash":
+        mixed = ops.flash_attention_score(
+            query, key, value, **decoder_arguments(mask, query.shape[1], scale)
+        )
+    else:
+        batch, heads, length, width = query.shape
+        scores = batch * heads * length * key.shape[2]
+        eager = implementation == "eager" or (implementation == "auto" and scores <= EAGER_SCORES)
+        # Query heads that share a key head are rows of one product, which is what repeating the
+        # keys gives, without the copies.
+        grouped = query.reshape(batch, key.shape[1], -1, length, width)  # [B, nkv, nh/nkv, S, hs]
+        mixed = (_eager if eager else _chunked)(grouped, key, value, mask, scale, dtype)
+        mixed = mixed.reshape(query.shape)
+    mixed = _transpose(mixed, (0, 2, 1, 3))  # [B, S, nh, hs]
+    return cast(mixed.reshape(mixed.shape[0], mixed.shape[1], -1), dtype)
+
+
+def segmented_attention(
+    implementation: str,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    ends: tuple[int, ...],
+    scale: float,
+    dtype: Any = ms.float32,
+) -> Tensor:
+    """Attention of the vision tower: each segment sees only itself.
+
+    Args:
+        implementation: As `choose` returns it.
+        query: [N, nh, hs], in the kernels' dtype, as keys and values.
+        key: [N, nh, hs].
+        value: [N, nh, hs].
+        ends: Where each segment ends, increasing; the last is N.
+        scale: Factor of the scores.
+        dtype: What the values of queries, keys and values are rounded to.
+
+    Returns:
+        [N, nh * hs], of ``dtype``.
+    """
+    if implementation == "flash":
+        mixed = ops.flash_attention_score(
+            query, key, value, **vision_arguments(ends, query.shape[1], scale)
+        )
+        return mixed.reshape(mixed.shape[0], -1)
+    parts = []
+    start = 0
+    for end in ends:
+        q = _heads_first(query[start:end])  # [1, nh, n, hs]
+        k, v = _heads_first(key[start:end]), _heads_first(value[start:end])
+        parts.append(attention(implementation, q, k, v, None, scale, dtype)[0])  # [n, nh*hs]
+        start = end
+    return parts[0] if len(parts) == 1 else ops.concat(parts, axis=0)
+
+
+def widened_mask(mask: Tensor, keys: int) -> Tensor:
+    """Hide the keys that a mask [B, 1, S, L] does not reach: [B, 1, S, keys]."""
+    batch, one, length, reached = mask.shape
+    if reached == keys:
+        return mask
+    hidden = ops.full((batch, one, length, keys - reached), float("-inf"), dtype=ms.float32)
+    return ops.concat((mask, cast(hidden, mask.dtype)), axis=-1)
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Softmax over the last axis, in float32."""
+    return cast(_softmax(cast(scores, ms.float32)), scores.dtype)
+
+
+def _heads_first(x: Tensor) -> Tensor:
+    """[n, nh, hs] to [1, nh, n, hs]."""
+    return _transpose(x, (1, 0, 2)).contiguous().expand_dims(0)
+
+
+def _additive(mask: Tensor, scores: Tensor, dtype: Any) -> Tensor:
+    """The mask [B, 1, S, L] in the scores' shape and dtype, finite in ``dtype`` where it was."""
+    _, groups, shared, _, _ = scores.shape
+    lowest = LOWEST[str(dtype)]
+    if mask.dtype != dtype:  # what is lowest in one dtype is infinite in a narrower one
+        wide = cast(mask, ms.float32)
+        mask = ops.select(wide < lowest, ops.full_like(wide, lowest), wide)
+    mask = cast(mask, scores.dtype)
+    return ops.tile(mask.expand_dims(1), (1, groups, shared, 1, 1)).reshape(scores.shape)
+
+
+def _eager(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, dtype: Any
+) -> Tensor:
+    """Mirrors ``eager_attention_forward`` of transformers 5.23, and each of its roundings."""
+    batch, groups, shared, length, width = query.shape
+    rows = query.reshape(batch, groups, shared * length, width)
+    scores = rounded(_batch_matmul_bt(rows, key), dtype)  # [B, nkv, nh/nkv*S, L]
+    scores = rounded(scores * scale, dtype)
+    if mask is not None:
+        scores = scores.reshape(batch, groups, shared, length, -1)
+        scores = rounded(scores + _additive(mask, scores, dtype), dtype)
+        scores = scores.reshape(batch, groups, shared * length, -1)
+    weights = rounded(softmax(scores), dtype)
+    return _batch_matmul(weights, value)  # [B, nkv, nh/nkv*S, hs]
+
+
+def _chunked(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, dtype: Any
+) -> Tensor:
+    """Blocks of queries, each against all blocks of keys (online softmax, Milakov 2018)."""
+    length = query.shape[3]
+    blocks = []
+    for start in range(0, length, QUERY_BLOCK):
+        part = slice(start, min(start + QUERY_BLOCK, length))
+        rows = query[:, :, :, part] * scale  # [B, nkv, nh/nkv, s, hs]
+        visible = None if mask is None else mask[:, :, part]
+        blocks.append(_online(rows, key, value, visible, dtype))
+    return blocks[0] if len(blocks) == 1 else ops.concat(blocks, axis=3)
+
+
+def _online(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dtype: Any) -> Tensor:
+    """A block of queries against all keys: [B, nkv, nh/nkv, s, hs] to the same shape."""
+    batch, groups, shared, length, width = query.shape
+    rows = query.reshape(batch, groups, shared * length, width)
+    blocks: list[Block] = []
+    for start in range(0, key.shape[2], KEY_BLOCK):
+        part = slice(start, min(start + KEY_BLOCK, key.shape[2]))
+        scores = _batch_matmul_bt(rows, key[:, :, part])  # [B, nkv, nh/nkv*s, l]
+        if mask is not None:
+            scores = scores.reshape(batch, groups, shared, length, -1)
+            # -inf throughout a block would make its softmax NaN.
+            visible = ops.maximum(_additive(mask[..., part], scores, dtype), LOWEST["Float32"])
+            scores = scores + cast(visible, scores.dtype)
+            scores = scores.reshape(batch, groups, shared * length, -1)
+        block = _block(cast(scores, ms.float32), value[:, :, part])
+        blocks = [_merge(blocks[0], block)] if blocks else [block]
+    return blocks[0][0].reshape(query.shape)
+
+
+def _block(scores: Tensor, value: Tensor) -> Block:
+    """The mixed values of one block of keys, its largest score, and the sum of exp(score - it).
+
+    The largest weight of a softmax is 1 / sum, so the sum needs no exponential of its own; the CPU
+    backend's is 67 times less accurate than its softmax.
+    """
+    weights = _softmax(scores)  # [B, nkv, rows, l]
+    mixed = _batch_matmul(cast(weights, value.dtype), value)  # [B, nkv, rows, hs]
+    return mixed, _max(scores, -1), 1.0 / _max(weights, -1)
+
+
+def _merge(one: Block, other: Block) -> Block:
+    """Join what two blocks of keys gave."""
+    highest = ops.maximum(one[1], other[1])
+    shares = _softmax(ops.concat((one[1], other[1]), axis=-1))  # exp(highest - each), in proportion
+    largest = _max(shares, -1)
+    sums = [one[2] * shares[..., :1] / largest, other[2] * shares[..., 1:] / largest]
+    total = sums[0] + sums[1]
+    mixed = sum(
+        block[0] * ops.tile(cast(part / total, block[0].dtype), (1, 1, 1, block[0].shape[-1]))
+        for block, part in zip((one, other), sums, strict=True)
+    )
+    return mixed, highest, total
