@@ -162,7 +162,7 @@ class Qwen2VLForConditionalGeneration(nn.Cell):
         policy = resolve_policy(mindspore_dtype)
         model = cls(Qwen2VLConfig.from_pretrained(folder), policy, attn_implementation, jit)
         model.generation_config = GenerationConfig.from_pretrained(folder)
-        load_weights(model, folder)
+        load_weights(model, folder, progress=progress)
         return model.set_train(False)
 
     def make_cache(self, batch_size: int, max_length: int) -> KVCache:
