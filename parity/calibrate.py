@@ -183,7 +183,7 @@ def _margin_lines(margin: Margin) -> list[str]:
 def merged(old: str, sections: Mapping[str, str]) -> str:
     """A gates file with some dtypes' sections replaced or added, and the others as they were."""
     starts = [*SECTION.finditer(old)]
-    ends = [*(match.start() for match in starts[1:]), len(old)]
+    ends = [*(match.start() for match in starts), len(old)][1:]
     kept = {m[1]: old[m.start() : end] for m, end in zip(starts, ends, strict=True)}
     every = {**kept, **sections}
     known = [dtype for dtype in PRECISIONS if dtype in every]
