@@ -58,6 +58,32 @@ def filter_first_axis(rows: UInt8, new_length: int) -> UInt8:
     return pixels.reshape(new_length, *rows.shape[1:])
 
 
+def resize_frames_in_floats(frames: UInt8, size: tuple[int, int]) -> UInt8:
+    """Resize uint8 [T, C, H, W] to [T, C, *size], rounding once, at the end.
+
+    Mirrors ``torchvision.transforms.functional.resize(frames, size, BICUBIC, antialias=True)`` of
+    torchvision 0.28, its older interface, which filters 8-bit frames as float32. Sums are float64
+    here, so the rare pixel that lies in the middle between two levels may become the other one.
+
+    Args:
+        frames: uint8 [T, C, H, W].
+        size: New height and width in pixels.
+    """
+    if frames.shape[2:] == size:
+        return frames
+    height, width = (_filter_matrix(*pair) for pair in zip(frames.shape[2:], size, strict=True))
+    resized = [height @ (frame.astype(np.float64) @ width.T) for frame in frames]
+    return np.rint(np.stack(resized)).clip(0, 255).astype(np.uint8)
+
+
+def _filter_matrix(length: int, new_length: int) -> npt.NDArray[np.float64]:
+    """The filter of one axis as a matrix [new_length, length]."""
+    taps, weights = float_filter(length, new_length)
+    matrix = np.zeros((new_length, length))
+    np.add.at(matrix, (np.arange(new_length)[:, None], taps), weights)
+    return matrix
+
+
 def integer_filter(
     length: int, new_length: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], int]:

@@ -79,6 +79,6 @@ def encoded_picture(name: Any) -> io.BytesIO | None:
             f"is data of the kind {shortened(kind)!r}: only data:image/...;base64, is read"
         )
     try:
-        return io.BytesIO(base64.b64decode(text, validate=True))
+        return io.BytesIO(base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, ValueError) as error:
         raise Qwen2VLError(f"is no valid base64 ({error}): encode the file again") from None

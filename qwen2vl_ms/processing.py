@@ -14,6 +14,9 @@ import numpy.typing as npt
 from qwen2vl_ms.chat_template import OWN_VARIABLES, ChatTemplate
 from qwen2vl_ms.errors import Qwen2VLError
 from qwen2vl_ms.image_processing import Int64, Qwen2VLImageProcessor, list_images
+from qwen2vl_ms.message_parts import named_media
+from qwen2vl_ms.model_inputs import ModelInputs as ModelInputs
+from qwen2vl_ms.model_inputs import check_tensor_kind
 from qwen2vl_ms.preprocessor_config import existing_folder
 from qwen2vl_ms.tokenization import Qwen2Tokenizer
 from qwen2vl_ms.video_processing import Qwen2VLVideoProcessor
@@ -21,21 +24,16 @@ from qwen2vl_ms.video_reading import list_videos
 
 IMAGE_TYPE, VIDEO_TYPE = 1, 2  # in mm_token_type_ids; text is 0
 
+CALL_ARGUMENTS = frozenset(
+    {
+        *("padding", "padding_side", "max_length", "return_tensors"),
+        *("images_kwargs", "videos_kwargs"),
+    }
+)
 IMAGE_SETTINGS = frozenset({"size", *(item.name for item in fields(Qwen2VLImageProcessor))})
 VIDEO_SETTINGS = frozenset(
     {"size", "video_metadata", *(item.name for item in fields(Qwen2VLVideoProcessor))}
 )
-
-
-class ModelInputs(dict[str, npt.NDArray[Any]]):
-    """Arrays by name, which are attributes too."""
-
-    def __getattr__(self, name: str) -> npt.NDArray[Any]:
-        """``inputs.input_ids`` for ``inputs["input_ids"]``."""
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"no {name!r} among {', '.join(self)}") from None
 
 
 class Qwen2VLProcessor:
@@ -93,7 +91,7 @@ class Qwen2VLProcessor:
         padding: bool | str = False,
         padding_side: str | None = None,
         max_length: int | None = None,
-        return_tensors: str = "np",
+        return_tensors: str | None = "np",
         images_kwargs: Mapping[str, Any] | None = None,
         videos_kwargs: Mapping[str, Any] | None = None,
         **settings: Any,
@@ -110,7 +108,8 @@ class Qwen2VLProcessor:
             padding: See `Qwen2Tokenizer`, as ``padding_side`` and ``max_length``.
             padding_side: ``left`` or ``right`` instead of the checkpoint's.
             max_length: Length of rows with ``padding="max_length"``.
-            return_tensors: Only ``"np"``.
+            return_tensors: ``"np"`` or ``None`` for NumPy arrays, ``"ms"`` for MindSpore tensors
+                (int64 as int32).
             images_kwargs: Settings for this call's images only.
             videos_kwargs: Settings for this call's videos only, and ``video_metadata``.
             settings: Settings for both, as ``max_pixels``.
@@ -125,15 +124,15 @@ class Qwen2VLProcessor:
             Qwen2VLError: an input or a setting cannot be used, or the places in the texts do not
                 match the images and videos in number.
         """
-        if return_tensors != "np":
-            raise Qwen2VLError(f"return_tensors is {return_tensors!r}: this port makes 'np' only")
+        check_tensor_kind(return_tensors)
         for_images, for_videos = split_settings(settings)
         vision = self._images(images, _merged(for_images, images_kwargs, "images_kwargs"))
         vision |= self._videos(videos, _merged(for_videos, videos_kwargs, "videos_kwargs"))
         expanded = self._expanded(text, vision)
         rows = self.tokenizer(expanded, padding, padding_side, max_length)
         types = self._types(rows.input_ids, expanded)
-        return ModelInputs(**rows._asdict(), mm_token_type_ids=types, **vision)
+        inputs = ModelInputs(**rows._asdict(), mm_token_type_ids=types, **vision)
+        return inputs.tensors() if return_tensors == "ms" else inputs
 
     def apply_chat_template(
         self,
@@ -141,43 +140,88 @@ class Qwen2VLProcessor:
         *,
         tokenize: bool = False,
         add_generation_prompt: bool = False,
+        return_dict: bool = False,
+        return_tensors: str | None = "np",
+        processor_kwargs: Mapping[str, Any] | None = None,
         **variables: Any,
-    ) -> str | list[str]:
-        """Render a conversation, or a list of them, to text.
+    ) -> Any:
+        """Render a conversation, or a list of them, to text or on to the model's inputs.
+
+        Mirrors ``ProcessorMixin.apply_chat_template`` (transformers 5.23). Pictures go to the
+        processor as they are, by its rules: unlike `process_vision_info`, this samples a video
+        only with ``fps`` or ``num_frames``, and heeds no wishes in a part such as ``max_pixels``.
 
         Args:
             messages: See `ChatTemplate.render`.
-            tokenize: Only ``False``: the text goes to the processor together with its images.
+            tokenize: Load the images and videos that the messages name and call the processor.
             add_generation_prompt: Begin the assistant's answer.
+            return_dict: With ``tokenize``, return all inputs and not the ids alone.
+            return_tensors: With ``tokenize``, see `__call__`.
+            processor_kwargs: With ``tokenize``, what else `__call__` gets, as ``padding`` or
+                ``fps``; those that the template does not read may be given by themselves too.
             variables: Variables of the template, as ``add_vision_id``.
 
+        Returns:
+            The text or one text a conversation; with ``tokenize`` the ids [B, S], or all inputs.
+
         Raises:
-            Qwen2VLError: there is no template, it does not know a variable, or it cannot render.
+            Qwen2VLError: there is no template, it does not know a variable, or it cannot render;
+                with ``tokenize`` as `__call__`.
         """
-        if tokenize:
-            raise Qwen2VLError(
-                "apply_chat_template only renders: leave tokenize=False, and call the processor "
-                "with the text and its images and videos"
-            )
         if self.chat_template is None:
             raise Qwen2VLError(
                 "the checkpoint has no chat template: copy chat_template.jinja or "
                 "chat_template.json into its folder"
             )
         known = self.chat_template.variables - OWN_VARIABLES
-        if unknown := sorted(set(variables) - known):
+        if tokenize:
+            call = {k: v for k, v in variables.items() if k not in known}
+            call |= processor_kwargs or {}
+            variables = {k: v for k, v in variables.items() if k in known}
+        elif unknown := sorted(set(variables) - known):
             raise Qwen2VLError(
                 f"the chat template does not read {unknown[0]!r}: it reads "
                 f"{', '.join(sorted(known)) or 'nothing but the messages'}"
             )
-        variables = {**self.tokenizer.special_tokens, **variables}
-        return self.chat_template.render(
-            messages, add_generation_prompt=add_generation_prompt, **variables
+        text = self.chat_template.render(
+            messages,
+            add_generation_prompt=add_generation_prompt,
+            **{**self.tokenizer.special_tokens, **variables},
+        )
+        if not tokenize:
+            return text
+        inputs = self._inputs_of(messages, text, {"return_tensors": return_tensors, **call})
+        return inputs if return_dict else inputs["input_ids"]
+
+    def _inputs_of(self, messages: Any, text: str | list[str], call: dict[str, Any]) -> ModelInputs:
+        if unknown := sorted(set(call) - CALL_ARGUMENTS - IMAGE_SETTINGS - VIDEO_SETTINGS):
+            raise Qwen2VLError(
+                f"neither the chat template nor the processor knows {unknown[0]!r}: remove it"
+            )
+        if call.get("fps") is not None or call.get("num_frames") is not None:
+            call.setdefault("do_sample_frames", True)
+        images, videos = named_media(messages)
+        return self(text=text, images=images or None, videos=videos or None, **call)
+
+    def batch_decode(
+        self,
+        sequences: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> list[str]:
+        """Texts from token ids; see `Qwen2Tokenizer.batch_decode`."""
+        return self.tokenizer.batch_decode(
+            sequences, skip_special_tokens, clean_up_tokenization_spaces
         )
 
-    def batch_decode(self, sequences: Any, skip_special_tokens: bool = False) -> list[str]:
-        """Texts from token ids; see `Qwen2Tokenizer.batch_decode`."""
-        return self.tokenizer.batch_decode(sequences, skip_special_tokens)
+    def decode(
+        self,
+        ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> str:
+        """One text from the ids of one row; see `Qwen2Tokenizer.decode`."""
+        return self.tokenizer.decode(ids, skip_special_tokens, clean_up_tokenization_spaces)
 
     def _images(self, images: Any, settings: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         listed = [] if images is None else list_images(images)

@@ -110,7 +110,8 @@ class Qwen2Tokenizer:
         """Texts from token ids.
 
         Args:
-            sequences: Ids [B, S], as an array or as lists of any lengths; one row is a batch of 1.
+            sequences: Ids [B, S], as an array, a MindSpore tensor, or a list of rows of any
+                lengths, which may be those too; one row is a batch of 1.
             skip_special_tokens: Leave out special tokens.
             clean_up_tokenization_spaces: Changes nothing, as in the reference: spaces belong to
                 the tokens of a byte-level tokenizer.
@@ -119,12 +120,28 @@ class Qwen2Tokenizer:
             Qwen2VLError: something is not an id. Ids beyond the vocabulary are left out.
         """
         del clean_up_tokenization_spaces
-        rows = sequences.tolist() if hasattr(sequences, "tolist") else sequences
-        if not isinstance(rows, (list, tuple)):
+        rows = _as_list(sequences)
+        if not isinstance(rows, list):
             raise Qwen2VLError(f"cannot decode a {type(sequences).__name__}: give lists of ids")
-        if rows and not any(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
+        if rows and not any(isinstance(row, list) for row in rows):
             rows = [rows]
         return [self._decode(row, skip_special_tokens) for row in rows]
+
+    def decode(
+        self,
+        ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> str:
+        """One text from the ids of one row; arguments and errors as `batch_decode`'s.
+
+        Raises:
+            Qwen2VLError: several rows, or something that is not an id.
+        """
+        texts = self.batch_decode(ids, skip_special_tokens, clean_up_tokenization_spaces)
+        if len(texts) > 1:
+            raise Qwen2VLError(f"decode takes one row, not {len(texts)}: use batch_decode")
+        return texts[0] if texts else ""
 
     def token_to_id(self, token: str) -> int:
         """The id of a token.
@@ -146,12 +163,22 @@ class Qwen2Tokenizer:
         return None if pad_token is None else self.token_to_id(pad_token)
 
     def _decode(self, row: Any, skip_special_tokens: bool) -> str:
-        ids = list(row)
+        ids = row if isinstance(row, list) else [row]
         for token in ids:
-            if not isinstance(token, (int, np.integer)) or not 0 <= token < 2**32:
+            is_number = isinstance(token, int) and not isinstance(token, bool)
+            if not is_number or not 0 <= token < 2**32:
                 raise Qwen2VLError(f"cannot decode {token!r}: token ids are integers from 0 up")
         text: str = self.backend.decode(ids, skip_special_tokens=skip_special_tokens)
         return text
+
+
+def _as_list(ids: Any) -> Any:
+    """Arrays, tensors and NumPy's numbers as lists and numbers of Python, at any depth."""
+    if hasattr(ids, "asnumpy"):  # a MindSpore tensor, which is not imported for this
+        ids = ids.asnumpy()
+    if isinstance(ids, (np.ndarray, np.generic)):
+        return ids.tolist()
+    return [_as_list(item) for item in ids] if isinstance(ids, (list, tuple)) else ids
 
 
 def _listed(texts: Any) -> Sequence[Any]:

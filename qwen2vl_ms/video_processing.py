@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qwen2vl_ms.errors import Qwen2VLError
+from qwen2vl_ms.frame_fitting import FrameFitter
 from qwen2vl_ms.frame_resizing import resize_frames
 from qwen2vl_ms.frame_sampling import sample_frame_indices
 from qwen2vl_ms.image_processing import Float32, Int64, patchify, target_size
@@ -44,8 +45,6 @@ from qwen2vl_ms.video_reading import (
     located,
     read_frames,
 )
-
-MOST_BYTES = 2 << 30  # of one video's resized frames, as 8 bits: over 400 thousand tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +159,7 @@ class Qwen2VLVideoProcessor(PixelSettings):
         self, video: Path | npt.NDArray[Any] | Sequence[ImageInput], metadata: Mapping[str, Any]
     ) -> UInt8:
         if isinstance(video, Path):
-            fitted = FrameFitter(self)
+            fitted = FrameFitter(self.frame_size, resize_frames)
             kept, _, _ = read_frames_of(video, lambda file: self._of_file(file, metadata), fitted)
             return np.stack(kept)
         indices = self._indices(len(video), metadata)
@@ -203,45 +202,6 @@ class Qwen2VLVideoProcessor(PixelSettings):
             return rescale_and_normalize(frames, factor, self.image_mean, self.image_std)
         # torch multiplies 8-bit integers by a number in float32, which rounds the number first
         return frames.astype(np.float32) * np.float32(1 if factor is None else factor)
-
-
-class FrameFitter:
-    """Resizes frames one by one, as they are decoded, so that large ones are never all held."""
-
-    def __init__(self, settings: Qwen2VLVideoProcessor) -> None:
-        self._settings = settings
-        self._shape: tuple[int, ...] | None = None
-        self._size = (0, 0)
-
-    def __call__(self, frame: UInt8, frames: int) -> UInt8:
-        """One of so many frames, from [H, W, C] to [C, H', W'].
-
-        Raises:
-            Qwen2VLError: another size than the frames before, or too much in all.
-        """
-        if self._shape is None:
-            self._shape = frame.shape
-            self._size = self._settings.frame_size(frame.shape[0], frame.shape[1], frames)
-            require_room(frames, *self._size)
-        if frame.shape != self._shape:
-            raise Qwen2VLError(
-                f"has frames of {self._shape[:2]} and of {frame.shape[:2]} pixels: encode it in "
-                "one size"
-            )
-        return resize_frames(np.moveaxis(frame, -1, 0)[None], self._size)[0]
-
-
-def require_room(frames: int, height: int, width: int) -> None:
-    """Refuse a video that no context could hold before it fills the memory.
-
-    Raises:
-        Qwen2VLError: so many frames of this size take over 2 GiB of 8-bit pixels.
-    """
-    if frames * height * width * 3 > MOST_BYTES:
-        raise Qwen2VLError(
-            f"has {frames} frames of {height} x {width} pixels to process, over the limit of "
-            f"{MOST_BYTES} bytes: take fewer (do_sample_frames=True, fps=2.0) or lower max_pixels"
-        )
 
 
 def rescale_and_normalize(

@@ -190,8 +190,8 @@ def test_messages_of_another_form_are_refused(messages, words):
 
 def test_what_the_processor_does_not_render_is_refused(pair, tmp_path):
     messages = [{"role": "user", "content": "a"}]
-    with pytest.raises(Qwen2VLError, match="leave tokenize=False, and call the processor"):
-        pair[0].apply_chat_template(messages, tokenize=True)
+    with pytest.raises(Qwen2VLError, match="neither the chat template nor the processor knows"):
+        pair[0].apply_chat_template(messages, tokenize=True, add_vision=True)
     with pytest.raises(Qwen2VLError, match=r"does not read 'add_vision'.*add_vision_id"):
         pair[0].apply_chat_template(messages, add_vision=True)
     folder = tiny_checkpoint.write(tmp_path / "c")

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from qwen2vl_ms import Qwen2VLError, Qwen2VLProcessor
-from qwen2vl_ms.processing import ModelInputs, expand_placeholders, token_counts
+from qwen2vl_ms.model_inputs import ModelInputs
+from qwen2vl_ms.processing import expand_placeholders, token_counts
 from qwen2vl_ms.tests import tiny_checkpoint, video_reference
 from qwen2vl_ms.tests.pictures import assert_same
 from qwen2vl_ms.tests.tiny_checkpoint import CORPUS, reference_processor
@@ -184,7 +185,10 @@ def test_expansion_is_in_order_over_the_batch():
         ({"text": None}, ["text has to be a string"]),
         ({"text": []}, ["no texts"]),
         ({"text": ["a", "b c d"]}, ["padding=True"]),
-        ({"text": "a", "return_tensors": "pt"}, ["return_tensors is 'pt'", "'np' only"]),
+        (
+            {"text": "a", "return_tensors": "pt"},
+            ["return_tensors is 'pt'", "'np' for NumPy", "'ms' for MindSpore"],
+        ),
         ({"text": "a", "max_pixel": 9}, ["unknown setting 'max_pixel'", "max_pixels"]),
         ({"text": "a", "max_pixels": 9, "images_kwargs": {"max_pixels": 9}}, ["given twice"]),
         ({"text": IMAGE, "images": [picture()], "merge_size": 1}, ["merge_size cannot change"]),
