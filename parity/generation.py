@@ -95,7 +95,11 @@ def generation(
     check.validate()
     pairs = [(one, name) for one in check.session.cases for name in chosen.dtypes]
     check.capture(pairs)
-    results = [check.run(one, name) for name in chosen.dtypes for one in check.session.cases]
+    results = []
+    for name in chosen.dtypes:
+        for one in check.session.cases:
+            check.say(f"{len(results) + 1}/{len(pairs)} {one.name} {name}")
+            results.append(check.run(one, name))
     typer.echo("\n".join(summary_lines(results)))
     raise typer.Exit(0 if results and all(result.passed for result in results) else 1)
 

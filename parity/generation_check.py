@@ -146,7 +146,11 @@ class GenerationCheck:
             f"generating {self.count} tokens with the reference for {', '.join(names)} (once; "
             f"kept in {self.settings.bundles})"
         )
-        command = [sys.executable, "-m", "parity.generation", *self._options(names, missing)]
+        self._start(names, list(dict.fromkeys(precision(dtype).reference for _, dtype in missing)))
+
+    def _start(self, names: Sequence[str], dtypes: Sequence[str]) -> None:
+        """Run the capturing process on every one of ``names`` in every one of ``dtypes``."""
+        command = [sys.executable, "-m", "parity.generation", *self._options(names, dtypes)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
@@ -156,13 +160,13 @@ class GenerationCheck:
                 + (reason.removeprefix("error:").strip() if reason else "\n".join(lines[-5:]))
             )
 
-    def _options(self, names: Sequence[str], missing: Sequence[tuple[Case, str]]) -> list[str]:
+    def _options(self, names: Sequence[str], dtypes: Sequence[str]) -> list[str]:
         settings = self.settings
         options = ["--checkpoint", str(settings.checkpoint), "--bundles", str(settings.bundles)]
         options += ["--cases-file", str(settings.cases_file), "--count", str(self.count)]
         for name in names:
             options += ["--case", name]
-        for dtype in dict.fromkeys(precision(dtype).reference for _, dtype in missing):
+        for dtype in dtypes:
             options += ["--dtype", dtype]
         return options
 
