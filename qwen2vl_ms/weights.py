@@ -67,14 +67,9 @@ def load_weights(
     total = sum(stored[sources[name]].bytes(sources[name]) for name in parameters)
     with _bar(total, progress) as advance:
         for name, parameter in parameters.items():
-            rounded_to = NUMPY_DTYPES[_weight_dtype(model, name)]
+            rounded_to = NUMPY_DTYPES[model.policy.weight_dtype(name)]
             _fill(parameter, stored[sources[name]], sources[name], rounded_to)
             advance(stored[sources[name]].bytes(sources[name]))
-
-
-def _weight_dtype(model: Any, name: str) -> Any:
-    policy = getattr(model, "policy", None)
-    return ms.float32 if policy is None else policy.weight_dtype(name)
 
 
 def _fill(
