@@ -1,9 +1,10 @@
 """Measuring the gates: between what the faithful port shows and what planted faults show.
 
-A gate is the power of two that is at least ``HEADROOM`` times the largest ratio of the faithful
-port over all cases. It is of use only if faults exceed a gate at their own points, which is
-measured too and written beside the gates. A fault that changes less than rounding does (an epsilon
-in bf16) is not visible in that dtype: no gate that lets the faithful port pass could catch it.
+A gate is the smallest of 2, 3, 4, 6, 8, 12, ... that is at least ``HEADROOM`` times the largest
+ratio of the faithful port over all cases. It is of use only if faults exceed a gate at their own
+points, which is measured too and written beside the gates. A fault that changes less than rounding
+does (an epsilon in bf16) is not visible in that dtype: no gate that lets the faithful port pass
+could catch it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from parity.faults import catalogue
 from parity.session import Session, version
 from parity.settings import Settings
 
-HEADROOM = 3.0
+HEADROOM = 2.5
 OPEN = Gates(*(Gate(*(sys.float_info.max for _ in fields(Gate))) for _ in SCOPES))
 """Gates to measure under: a dtype has none before it was measured."""
 FIGURES = tuple(field.name for field in fields(Gate))
@@ -46,8 +47,10 @@ class Largest:
 
     @property
     def gate(self) -> float:
-        """The proposed gate: a power of two, never under 2."""
-        return 2.0 ** max(1, math.ceil(math.log2(max(HEADROOM * self.ratio, 1e-9))))
+        """The proposed gate: a power of two or half more, never under 2."""
+        least = max(HEADROOM * self.ratio, 2.0)
+        power = 2.0 ** math.floor(math.log2(least))
+        return next(gate for gate in (power, 1.5 * power, 2 * power) if gate >= least)
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,8 @@ def margins(settings: Settings, dtype: str, measured: Measured, session: Session
         session.say(f"{fault.name} in {case.name}")
         planted = Session(replace(settings, plant=fault.name), gates=session.gates)
         rows = planted.run(case, dtype, STAGES)
-        own = [row for row in rows if row.point == fault.point and row.local is not None]
+        own = [row for row in rows if row.point == fault.point]
+        _check_planted(fault.name, dtype, rows)
         seen = [(gate, figure, value.ratio) for (gate, figure), value in _ratios(
             replace(row, end_to_end=None) for row in own)]  # fmt: skip
         if seen:
@@ -137,11 +141,26 @@ def margins(settings: Settings, dtype: str, measured: Measured, session: Session
     return found
 
 
+def _check_planted(fault: str, dtype: str, rows: Iterable[Row]) -> None:
+    """Refuse a fault that ends the candidate's run instead of changing its numbers.
+
+    Raises:
+        ParityError: it does, so nothing is measured of it.
+    """
+    lost = next((row for row in rows if _measures_nothing(row) and row.mismatches is None), None)
+    if lost is not None:
+        raise ParityError(
+            f"{fault} in {dtype} is not the mistake it stands for: {lost.point} is "
+            f"{lost.verdict.value}, {lost.message}"
+        )
+
+
 HEADER = f"""\
 # Largest passing ratios. Made by `python -m parity calibrate`; what was measured is beside each:
-# a gate is the power of two from {HEADROOM:g} times the faithful port's largest ratio. A planted
-# fault exceeds one at its own point, unless it is marked as not visible: it then changes less than
-# {HEADROOM:g} times what rounding in that dtype does to the faithful port.
+# a gate is the smallest of 2, 3, 4, 6, 8, 12, ... from {HEADROOM:g} times the faithful port's
+# largest ratio. A planted fault exceeds one at its own point, unless it is marked as not visible:
+# it then changes less than {HEADROOM:g} times what rounding in that dtype does to the faithful
+# port.
 """
 SECTION = re.compile(r"^\[([\w-]+)\]$", re.MULTILINE)
 

@@ -47,11 +47,17 @@ def _small_epsilon(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _keys_tiled(original: Callable[..., Any]) -> Callable[..., Any]:
     def faulty(self: Any, query: Any, key: Any) -> Any:
-        heads = query.reshape(*query.shape[:2], -1, self.head_dim)
+        import mindspore as ms
+
+        from qwen2vl_ms import ops
+
+        # In float32, since the CPU backend gathers no bfloat16.
+        heads = ops.cast(query, ms.float32).reshape(*query.shape[:2], -1, self.head_dim)
         # Queries regrouped as if key head i served queries i, i + n, ...
         groups = key.shape[-1] // self.head_dim
         order = np.arange(heads.shape[2]).reshape(-1, groups).T.reshape(-1)
-        return original(self, heads[:, :, order.tolist()].reshape(query.shape), key)
+        tiled = heads[:, :, order.tolist()].reshape(query.shape)
+        return original(self, ops.cast(tiled, query.dtype), key)
 
     return in_layer(".layers.1.", faulty)(original)
 

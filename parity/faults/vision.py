@@ -59,9 +59,11 @@ def _larger_epsilon(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _tanh_gelu(original: Callable[..., Any]) -> Callable[..., Any]:
     def construct(self: Any, x: Any) -> Any:
+        import mindspore as ms
         from mindspore import ops
 
-        return ops.gelu(x, approximate="tanh")
+        # In float32 and rounded once, as the right one is.
+        return ops.gelu(x.astype(ms.float32), approximate="tanh").astype(x.dtype)
 
     return construct
 

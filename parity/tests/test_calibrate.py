@@ -24,11 +24,12 @@ def measured():
     return calibrate.faithful(Session(Settings(cases=CASE)), "fp32")
 
 
-def test_a_gate_leaves_headroom_and_is_a_power_of_two():
+def test_a_gate_leaves_headroom_and_is_not_much_larger():
     for ratio in (0.0, 0.4, 1.0, 5.1, 300.0):
         gate = calibrate.Largest(ratio).gate
         assert gate >= calibrate.HEADROOM * ratio
-        assert gate in {2.0**k for k in range(1, 20)}
+        assert gate in {2.0**k * half for k in range(1, 20) for half in (1, 1.5)}
+        assert gate == 2 or gate <= 1.5 * calibrate.HEADROOM * ratio
 
 
 def test_the_faithful_port_uses_no_more_of_the_gates_than_they_were_made_for(measured):
@@ -82,7 +83,8 @@ def test_the_committed_file_is_one_that_merging_leaves_alone():
 
 EXACT = {"rope-hw-swapped", "vit-no-mask", "vit-cu-seqlens-frame", "rope-1d", "rope-left-pad",
          "rope-temporal-const", "rope-deltas-lost", "mask-padding-visible"}  # fmt: skip
-UNSEEN = {"fp32": set(), "fp16": set(), "bf16": set(), "ascend-mixed": set()}
+EPSILONS = {"ln-eps", "rms-eps"}
+UNSEEN = {"fp32": set(), "fp16": EPSILONS, "bf16": EPSILONS, "ascend-mixed": EPSILONS}
 """Faults that change less than rounding does in a dtype."""
 
 
@@ -101,8 +103,8 @@ def test_a_fault_within_the_gates_is_not_detected():
 
 
 def test_a_fault_that_rounding_hides_is_not_visible():
-    assert margin(31.0).visible, "over three times rounding, under the gate: the gate is too loose"
-    assert not margin(30.0).visible
+    assert margin(26.0).visible, "it stands out of rounding, so the gate is too loose"
+    assert not margin(25.0).visible
 
 
 def test_a_wrong_port_cannot_be_measured():

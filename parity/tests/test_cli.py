@@ -50,7 +50,8 @@ def run(tmp_path, *arguments, case="text-only"):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["capture"], ["cases"], ["points"], ["faults"], ["calibrate"]]
+    "command",
+    [[], ["run"], ["capture"], ["cases"], ["points"], ["faults"], ["calibrate"], ["prune"]],
 )
 def test_help_teaches(command):
     done = parity(*command, "--help")
@@ -77,6 +78,21 @@ def test_a_run_of_some_points_reports_only_those(tmp_path):
     rows = json.loads((tmp_path / "report" / "rows.json").read_text())["rows"]
     assert len(rows) >= 3
     assert all(row["point"].endswith(".mlp") for row in rows)
+
+
+def test_a_run_in_two_dtypes_shows_them_apart(tmp_path):
+    done = parity("run", "--case", "text-only", "--dtype", "fp16", "--dtype", "fp32",
+                  "--point", "lm_head", "--report", tmp_path / "report")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    saved = json.loads((tmp_path / "report" / "rows.json").read_text())
+    assert [(row["dtype"], row["candidate_dtype"]) for row in saved["rows"]] == [
+        ("fp16", "float16"), ("fp32", "float32"),
+    ]  # fmt: skip
+    assert saved["provenance"]["dtypes"] == "fp16, fp32"
+    table = (tmp_path / "report" / "rows.csv").read_text().splitlines()
+    assert table[0].startswith("case,dtype,mode,")
+    assert table[1].startswith("text-only,fp16,pynative,")
+    assert "in 1 case and 2 dtypes" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`pytest parity/`: ids, selection, exit status, workers, and what it does not import."""
 
+import json
 import os
 import re
 import subprocess
@@ -55,6 +56,30 @@ def test_block_level_looks_at_blocks_only(tmp_path):
     done = run(tmp_path, "-q", "--level", "block", "--case", "single-image")
     assert done.returncode == 0, done.stdout
     assert "attn" not in done.stdout
+
+
+def test_several_dtypes_have_ids_verdicts_and_rows_of_their_own(tmp_path):
+    dtypes = ("--dtype", "ascend-mixed", "--dtype", "fp32")
+    done = run(tmp_path, "-q", "-n", "2", "--case", "text-only", "-k", "head", *dtypes)
+    assert done.returncode == 0, done.stdout
+    assert outcomes(done)["passed"] == 4
+    rows = json.loads((tmp_path / "report" / "rows.json").read_text())["rows"]
+    assert list(dict.fromkeys(row["dtype"] for row in rows)) == ["ascend-mixed", "fp32"]
+    assert re.search(r"text-only +ascend-mixed +\d", done.stdout)
+    assert re.search(r"text-only +fp32 +\d", done.stdout)
+    listed = run(tmp_path, "-q", "--collect-only", "--case", "text-only", *dtypes).stdout
+    assert "test_layer[text-only-ascend-mixed-language_model.layers.2]" in listed
+
+
+def test_graph_mode_looks_at_blocks_only_and_says_so(tmp_path):
+    done = run(tmp_path, "-q", "--jit", "--case", "text-only", "-k", "layer")
+    assert done.returncode == 0, done.stdout
+    assert outcomes(done)["passed"] == 3
+    assert "nothing inside it is declared" in done.stdout.replace("\n    ", " ")
+    assert "fp32 graph" in done.stdout
+    saved = json.loads((tmp_path / "report" / "rows.json").read_text())
+    assert {row["mode"] for row in saved["rows"]} == {"graph"}
+    assert (saved["provenance"]["mode"], saved["provenance"]["level"]) == ("graph", "block")
 
 
 def test_a_fault_is_one_failure_that_explains_the_rest(tmp_path):
