@@ -299,7 +299,7 @@ class Decoding:
         started = time.perf_counter()
         output = self.model(**arguments, cache=self.cache, logits_to_keep=1)
         # Fetching waits for the device, so the time is that of the whole pass.
-        logits = output.logits[:, -1].astype(ms.float32).asnumpy()
+        logits = output.logits.astype(ms.float32).asnumpy()[:, -1]  # [B, V]
         self.seconds.append(time.perf_counter() - started)
         self.cache, self.rope_deltas = output.cache, output.rope_deltas
         return np.asarray(logits)
