@@ -6,6 +6,7 @@ the number or lie about it, and once to decode up to the last frame that is take
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ Kept = TypeVar("Kept")
 # and addresses on the network.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg"
 INDEXED = "mov"  # its table of frames is exact: frames missing from it were cut off
+TAIL = 1024  # bytes
+GIF_END = b";"  # FFmpeg shows what there is of a last frame without a word
 REPLACE = "replace it by a whole video (mp4, mov, mkv, webm, avi, gif...)"
 
 
@@ -52,13 +55,19 @@ def inspect_video(path: Path) -> VideoFile:
         raise Qwen2VLError(f"is a file of zero bytes: {REPLACE}")
     with _opened(path) as (container, stream):
         packets = [p.is_discard for p in container.demux(stream) if p.size or p.pts is not None]
-        declared = stream.frames if container.format.name.startswith(INDEXED) else 0
-        if len(packets) < declared:
-            raise Qwen2VLError(
-                f"lists {declared} frames and holds {len(packets)}: it was cut off, {REPLACE}"
-            )
+        _require_end(path, container.format.name, stream.frames, len(packets))
         rate = stream.average_rate
     return _with_frames(VideoFile(path, packets.count(False), float(rate) if rate else None))
+
+
+def _require_end(path: Path, container: str, listed: int, held: int) -> None:
+    if container.startswith(INDEXED) and held < listed:
+        raise Qwen2VLError(f"lists {listed} frames and holds {held}: it was cut off, {REPLACE}")
+    if container == "gif":
+        with path.open("rb") as file:
+            file.seek(-min(path.stat().st_size, TAIL), os.SEEK_END)
+            if not file.read().rstrip(b"\0").endswith(GIF_END):
+                raise Qwen2VLError(f"has no end: it was cut off, {REPLACE}")
 
 
 def read_frames_of(
