@@ -123,9 +123,10 @@ def _ratios(rows: Iterable[Row]) -> Iterable[tuple[tuple[str, str], Largest]]:
 def margins(settings: Settings, dtype: str, measured: Measured, session: Session) -> list[Margin]:
     """How far each fault with a ratio exceeds the proposed gates at its own point."""
     found = []
+    kinds = {point.name: point.kind for point in session.points}
     for fault in catalogue().values():
         case = next((case for case in session.cases if case.name in fault.cases), None)
-        if case is None or ":" in fault.point or fault.point.startswith("processor."):
+        if case is None or kinds.get(fault.point) not in (Kind.FLOAT, Kind.TABLE):
             continue
         session.say(f"{fault.name} in {case.name}")
         planted = Session(replace(settings, plant=fault.name), gates=session.gates)
