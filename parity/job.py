@@ -35,7 +35,8 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunRes
     session = Session(settings, say=lambda line: console.print(line, highlight=False))
     session.validate()
     shown = {point.name for point in select(session.points, patterns)}
-    pairs = [(case, dtype) for case in session.cases for dtype in settings.dtypes]
+    # A dtype at a time, since changing it loads the candidate anew.
+    pairs = [(case, dtype) for dtype in settings.dtypes for case in session.cases]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("reference", total=None)

@@ -124,8 +124,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     session = _session(state)
     stage, *patterns = marker.args
     params = []
-    for case in session.cases:
-        for dtype in state.settings.dtypes:
+    # A dtype at a time, since changing it loads the candidate anew.
+    for dtype in state.settings.dtypes:
+        for case in session.cases:
             for point in covered(session, case, stage, patterns):
                 params.append(
                     pytest.param(
@@ -324,7 +325,7 @@ def _report(state: State, session: pytest.Session) -> None:
         facts = provenance(state.session, time.monotonic() - state.started)
     order = {name: n for n, name in enumerate(dict.fromkeys(row.case for row in state.rows))}
     dtypes = state.settings.dtypes.index
-    rows = sorted(state.rows, key=lambda row: (order[row.case], dtypes(row.dtype), row.order))
+    rows = sorted(state.rows, key=lambda row: (dtypes(row.dtype), order[row.case], row.order))
     state.result = RunResult(rows=rows, provenance=facts, not_compared=state.not_compared)
     try:
         state.report_path = write_report(state.result, state.report)

@@ -56,7 +56,7 @@ RULES = (
         "qwen2vl_ms/**/*.py",
         "mindspore numpy ml_dtypes PIL av safetensors tokenizers jinja2 typer rich",
         "qwen2vl_ms",
-    ),  # fmt: skip
+    ),
     # Python 3.10 has no tomllib, so that it does not count as its standard library.
     allow("parity/core/*.py", "numpy safetensors filelock tomli tomllib", "parity.core"),
     allow("parity/subjects/*.py", "numpy", "parity.core parity.subjects"),
