@@ -242,3 +242,9 @@ def test_planted_faults_in_fp16(plant):
     """Coarse faults change decided tokens in half precision too; a small one need not."""
     (result,) = results(check(cases=("decoding",), plant=plant), "fp16")
     assert result.passed == (plant == "rms-eps")
+
+
+@pytest.mark.slow
+def test_compiled_blocks_generate_the_same_tokens():
+    (result,) = results(check(cases=("decoding",), jit=True, count=16), "fp32")
+    assert result.rows[0].outcome is Outcome.EQUAL
