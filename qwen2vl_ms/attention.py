@@ -91,6 +91,19 @@ def attention(
     """
     if mask is not None:
         mask = widened_mask(mask, key.shape[2])
+    return cast(_attend(implementation, query, key, value, mask, scale, dtype), dtype)
+
+
+def _attend(
+    implementation: str,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    dtype: Any,
+) -> Tensor:
+    """The same for a mask [B, 1, S, L], the result in the kernels' dtype."""
     if implementation == "flash":
         mixed = ops.flash_attention_score(
             query, key, value, **decoder_arguments(mask, query.shape[1], scale)
@@ -105,7 +118,7 @@ def attention(
         mixed = (_eager if eager else _chunked)(grouped, key, value, mask, scale, dtype)
         mixed = mixed.reshape(query.shape)
     mixed = _transpose(mixed, (0, 2, 1, 3))  # [B, S, nh, hs]
-    return cast(mixed.reshape(mixed.shape[0], mixed.shape[1], -1), dtype)
+    return mixed.reshape(mixed.shape[0], mixed.shape[1], -1)
 
 
 def segmented_attention(
@@ -141,9 +154,9 @@ def segmented_attention(
     for end in ends:
         q = _heads_first(query[start:end])  # [1, nh, n, hs]
         k, v = _heads_first(key[start:end]), _heads_first(value[start:end])
-        parts.append(attention(implementation, q, k, v, None, scale, dtype)[0])  # [n, nh*hs]
+        parts.append(_attend(implementation, q, k, v, None, scale, dtype)[0])  # [n, nh*hs]
         start = end
-    return parts[0] if len(parts) == 1 else ops.concat(parts, axis=0)
+    return cast(parts[0] if len(parts) == 1 else ops.concat(parts, axis=0), dtype)
 
 
 def widened_mask(mask: Tensor, keys: int) -> Tensor:

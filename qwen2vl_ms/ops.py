@@ -52,12 +52,19 @@ def rounded(x: Tensor, dtype: Any) -> Tensor:
     return x if x.dtype == dtype else x.astype(dtype).astype(x.dtype)
 
 
+def settled(x: Tensor, kernel: Any, *dtypes: Any) -> Tensor:
+    """Round the values to one dtype after the other, and keep them in the kernels'."""
+    for dtype in dtypes:
+        x = cast(x, dtype)
+    return cast(x, kernel)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias``, rounded once: [..., in] and [out, in] to [..., out]."""
-    rows = cast(x.reshape(-1, x.shape[-1]), weight.dtype)
+    rows = cast(x, weight.dtype).reshape(-1, x.shape[-1])
     rows = _matmul_bt(rows, weight)  # [rows, out]
     rows = rows if bias is None else _bias_add(rows, bias)
-    return cast(rows, x.dtype).reshape(*x.shape[:-1], weight.shape[0])
+    return cast(rows.reshape(*x.shape[:-1], weight.shape[0]), x.dtype)
 
 
 def embedding(ids: Tensor, weight: Tensor) -> Tensor:
@@ -93,42 +100,40 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
     In float32; ``x / rms(x)`` is rounded before it is multiplied.
     """
-    rows = cast(x.reshape(-1, x.shape[-1]), ms.float32)  # [rows, H]
+    rows = cast(x, ms.float32).reshape(-1, x.shape[-1])  # [rows, H]
     # Factors are tiled and not broadcast, which the CPU backend does six times as slowly.
     scale = _rsqrt(_mean(_square(rows), -1) + eps)  # [rows, 1]
     rows = rounded(rows * ops.tile(scale, (1, rows.shape[1])), x.dtype)  # [rows, H]
     rows = ops.tile(weight, (rows.shape[0], 1)) * rows  # [rows, H]
-    return cast(rows, x.dtype).reshape(x.shape)
+    return cast(rows.reshape(x.shape), x.dtype)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor, kernel: Any = ms.float32) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, dtype: Any = ms.float32) -> Tensor:
     """Rotary embedding: ``x * cos + rotate_half(x) * sin``.
 
     ``rotate_half`` turns halves (a, b) into (-b, a). Here the halves are swapped and the sign goes
     to the sine, which gives the same bits: (-b) * s == b * (-s).
 
-    Each step is rounded to the tables' dtype: float32 in the vision tower, the hidden dtype in the
-    text model (reference: ``apply_rotary_pos_emb_vision``, ``apply_multimodal_rotary_pos_emb``).
-
     Args:
-        x: [rows, heads, hs].
+        x: [rows, heads, hs], in the kernels' dtype, as the tables.
         cos: [rows, hs].
         sin: [rows, hs].
-        kernel: The dtype to compute in.
+        dtype: What each of the three steps is rounded to: float32 in the vision tower, the hidden
+            dtype in the text model (reference: ``apply_rotary_pos_emb_vision``,
+            ``apply_multimodal_rotary_pos_emb``).
 
     Returns:
-        [rows, heads, hs].
+        [rows, heads, hs], of x's dtype.
     """
     rows, heads, width = x.shape
-    dtype, half = cos.dtype, width // 2
-    wide = cast(x, kernel).contiguous()  # once, and not in each of the operations below
-    swapped = ops.gather(wide.reshape(rows, heads, 2, half), Tensor([1, 0], ms.int32), 2)
-    cos, sin = cast(cos, kernel), cast(sin, kernel)
+    half = width // 2
+    x = x.contiguous()  # once, and not in each of the operations below
+    swapped = ops.gather(x.reshape(rows, heads, 2, half), Tensor([1, 0], ms.int32), 2)
     sin = ops.concat((-sin[:, :half], sin[:, half:]), -1)  # [rows, hs]
     cos, sin = (ops.tile(t, (1, heads)).reshape(rows, heads, width) for t in (cos, sin))
-    straight = rounded(wide * cos, dtype)
+    straight = rounded(x * cos, dtype)
     crossed = rounded(swapped.reshape(rows, heads, width) * sin, dtype)
-    return cast(straight + crossed, x.dtype)
+    return rounded(straight + crossed, dtype)
 
 
 def causal_mask(

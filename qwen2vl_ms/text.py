@@ -52,9 +52,10 @@ class Qwen2VLAttention(nn.Cell):
         self.head_dim = config.head_dim
         self.scaling = config.head_dim**-0.5
         self.implementation = implementation
-        self.dtype, self.kernel = policy.attention, policy.kernel(policy.attention)
-        self.hidden, self.rope_kernel = policy.hidden, policy.kernel(policy.hidden)
-        kernel = self.rope_kernel
+        self.hidden, self.dtype = policy.hidden, policy.attention
+        self.narrowing = () if self.dtype == self.hidden else (self.dtype,)
+        self.kernel = policy.kernel(self.dtype)
+        kernel = policy.kernel(self.hidden)
         kv_width = config.num_key_value_heads * config.head_dim
         self.q_proj = Linear(config.hidden_size, config.hidden_size, kernel)
         self.k_proj = Linear(config.hidden_size, kv_width, kernel)
@@ -87,17 +88,18 @@ class Qwen2VLAttention(nn.Cell):
     def project(self, hidden_states: Tensor, cos: Tensor, sin: Tensor) -> Heads:
         """Queries [B, nh, S, hs], keys and values [B, nkv, S, hs], rotated; can be compiled."""
         batch, length, _ = hidden_states.shape
-        projections = self.q_proj(hidden_states), self.k_proj(hidden_states)
-        qk = self._joined(*projections)  # [B*S, nh + nkv, hs]
-        cos, sin = (table.reshape(-1, self.head_dim) for table in (cos, sin))
-        qk = F.rotate(qk, cos, sin, self.rope_kernel)
-        value = self.v_proj(hidden_states).reshape(batch * length, -1, self.head_dim)
+        kernel, width = self.q_proj.weight.dtype, self.head_dim
+        query, key, value = (
+            F.settled(project(hidden_states), kernel)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        cos, sin = (F.settled(table, kernel).reshape(-1, width) for table in (cos, sin))
+        qk = F.rotate(self._joined(query, key), cos, sin, self.hidden)  # [B*S, nh + nkv, hs]
         qk, value = (
-            F.cast(F.cast(x, self.dtype), self.kernel)
-            .reshape(batch, length, -1, self.head_dim)
-            .transpose(0, 2, 1, 3)
+            F.settled(x, self.kernel, *self.narrowing).reshape(batch, length, -1, width)
             for x in (qk, value)
-        )  # [B, nh + nkv, S, hs], [B, nkv, S, hs]
+        )
+        qk, value = qk.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)  # [B, n, S, hs]
         return qk[:, : self.num_heads], qk[:, self.num_heads :], value
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:

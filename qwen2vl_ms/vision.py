@@ -10,6 +10,7 @@ Attributes are named as in transformers 5.23 ``modeling_qwen2_vl.py``.
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
 import numpy.typing as npt
 from mindspore import Tensor, nn
@@ -65,8 +66,10 @@ class VisionAttention(nn.Cell):
         self.num_heads = config.num_heads
         self.scaling = config.head_dim**-0.5
         self.implementation = implementation
-        self.dtype, self.kernel = policy.attention, policy.kernel(policy.attention)
-        kernel = policy.kernel(policy.hidden)
+        self.hidden, self.dtype = policy.hidden, policy.attention
+        self.narrowing = () if self.dtype == self.hidden else (self.dtype,)
+        self.kernel = policy.kernel(self.dtype)
+        kernel = policy.kernel(self.hidden)
         self.qkv = Linear(config.embed_dim, 3 * config.embed_dim, kernel)
         self.proj = Linear(config.embed_dim, config.embed_dim, kernel)
 
@@ -87,14 +90,16 @@ class VisionAttention(nn.Cell):
 
     def mix(self, hidden_states: Tensor, ends: tuple[int, ...], cos: Tensor, sin: Tensor) -> Tensor:
         """The same for segments that end at ``ends``; it can be compiled."""
-        qk, value = self._split(self.qkv(hidden_states))  # [N, 2*nh, hs], [N, nh, hs]
-        qk = F.cast(F.rotate(qk, cos, sin), self.dtype)
-        qk, value = F.cast(qk, self.kernel), F.cast(F.cast(value, self.dtype), self.kernel)
+        qkv = F.settled(self.qkv(hidden_states), self.qkv.weight.dtype)
+        qk, value = self._split(qkv)  # [N, 2*nh, hs], [N, nh, hs]
+        qk = F.rotate(F.settled(qk, ms.float32), cos, sin)  # in float32, as in the reference
+        qk = F.settled(qk, self.kernel, self.hidden, self.dtype)
+        value = F.settled(value, self.kernel, *self.narrowing)
         query, key = qk[:, : self.num_heads], qk[:, self.num_heads :]
         mixed = segmented_attention(
             self.implementation, query, key, value, ends, self.scaling, self.dtype
         )
-        return self.proj(F.cast(mixed, hidden_states.dtype))
+        return self.proj(F.cast(mixed, self.hidden))
 
     def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
         """Thirds of the fused product: queries with keys, which are rotated alike, and values."""

@@ -79,12 +79,12 @@ def saved(model: Any, folder: Path) -> Path:
     return folder
 
 
-def candidate_model(reference: Any, folder: Path) -> Any:
+def candidate_model(reference: Any, folder: Path, **options: Any) -> Any:
     """The port with the reference's weights, by way of a checkpoint in `folder`."""
     from qwen2vl_ms import Qwen2VLForConditionalGeneration
 
     start()
-    return Qwen2VLForConditionalGeneration.from_pretrained(saved(reference, folder))
+    return Qwen2VLForConditionalGeneration.from_pretrained(saved(reference, folder), **options)
 
 
 class Widened(TorchFunctionMode):
