@@ -98,8 +98,9 @@ def generation(
     results = []
     for name in chosen.dtypes:
         for one in check.session.cases:
-            check.say(f"{len(results) + 1}/{len(pairs)} {one.name} {name}")
             results.append(check.run(one, name))
+            outcomes = ", ".join(row.outcome.value for row in results[-1].rows)
+            check.say(f"{len(results)}/{len(pairs)} {one.name} {name}: {outcomes}")
     typer.echo("\n".join(summary_lines(results)))
     raise typer.Exit(0 if results and all(result.passed for result in results) else 1)
 
