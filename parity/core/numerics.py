@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from parity.core.errors import ParityError
 
 Sizes: TypeAlias = NDArray[np.float64]
+UNIFORM = 3**-0.5
+"""Standard deviation of what is spread evenly over [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,14 @@ class Format:
         return float(2.0 ** (self.least_exponent - self.mantissa))
 
     def rounding(self, norm: Sizes, count: int) -> Sizes:
-        """Largest norm of the error of rounding ``count`` numbers whose norm is ``norm``.
+        """Norm of the error of rounding ``count`` numbers whose norm is ``norm``.
 
+        A single number may be off by half a spacing. The errors of many are spread evenly over
+        it, so that their norm is that much times ``UNIFORM`` at most, but for chance.
         Array in, array out: one norm for each slice of ``count`` numbers.
         """
-        return np.maximum(self.noise * norm, self.least * math.sqrt(count))
+        most = np.maximum(self.noise * norm, self.least * math.sqrt(count))
+        return most * (UNIFORM + (1 - UNIFORM) / math.sqrt(count))
 
 
 FORMATS = {

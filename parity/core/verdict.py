@@ -36,10 +36,10 @@ class Evidence:
     free: Trace
     forced: Trace
     level: str = "module"
-    mode: str = PYNATIVE
-    """How the candidate executes."""
     padding: NDArray[np.bool_] | None = None
     """True where a token of the prompt is real, ``[B, S]``; ``None`` where all are."""
+    mode: str = PYNATIVE
+    """How the candidate executes."""
 
 
 @dataclass

@@ -47,6 +47,18 @@ def test_rounding_is_as_far_as_said(name):
     assert abs(rounded(tiny, name) - tiny) == found.least > found.noise * tiny
 
 
+@pytest.mark.parametrize("count", [8, 64, 512])
+def test_what_is_said_of_many_roundings_is_what_chance_makes_of_them(count):
+    """Of mantissas that round worst, near the lower end of a binade, and of any others."""
+    found, rng = FORMATS["bfloat16"], np.random.default_rng(0)
+    for top, least in ((1.05, 0.9), (2.0, 0.6)):
+        values = rng.uniform(1, top, (2000, count))
+        errors = np.linalg.norm(rounded(values, "bfloat16") - values, axis=1)
+        used = errors / found.rounding(np.linalg.norm(values, axis=1), count)
+        assert used.max() < 1.15
+        assert np.median(used) > least * (0.8 if count == 8 else 0.95)
+
+
 def test_a_norm_of_many_roundings_is_bounded():
     rng = np.random.default_rng(0)
     values = rng.standard_normal(1000) * 2.0**-20
