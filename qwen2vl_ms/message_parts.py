@@ -76,9 +76,7 @@ def named_media(messages: Any) -> tuple[list[Any], list[Any]]:
         if is_video:
             videos.append(found)
         else:
-            images.append(
-                f"data:image/any;base64,{found}" if found == item.get("base64") else found
-            )
+            images.append(f"data:image/any;base64,{found}" if name == "base64" else found)
     return images, videos
 
 

@@ -138,7 +138,9 @@ class Qwen2Tokenizer:
         Raises:
             Qwen2VLError: several rows, or something that is not an id.
         """
-        texts = self.batch_decode(ids, skip_special_tokens, clean_up_tokenization_spaces)
+        row = _as_list(ids)
+        row = [row] if isinstance(row, int) else row
+        texts = self.batch_decode(row, skip_special_tokens, clean_up_tokenization_spaces)
         if len(texts) > 1:
             raise Qwen2VLError(f"decode takes one row, not {len(texts)}: use batch_decode")
         return texts[0] if texts else ""

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -72,6 +73,7 @@ def decord_by_pyav() -> ModuleType:
             return Batch([self.frames[index] for index in indices])
 
     module = ModuleType("decord")
+    module.__spec__ = ModuleSpec("decord", None)  # transformers asks whether it is installed
     module.VideoReader = VideoReader
     return module
 

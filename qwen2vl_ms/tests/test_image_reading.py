@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import struct
 import zlib
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -44,6 +46,29 @@ def test_a_missing_file_is_named(tmp_path):
     refused(tmp_path / "no.png", "no.png")
     refused("A" * 5000, "no such file", "encoded images begin with data:image/")
     refused("a\0b.png", "no such file")
+
+
+def test_addresses_and_encoded_pictures_are_read(tmp_path):
+    path = tmp_path / "a b.png"
+    pillow_image(0, 40, 60, "RGB").save(path)
+    expected = read_image(path)
+    encoded = base64.b64encode(path.read_bytes()).decode()
+    forms = [f"file://{path}", "file://" + quote(str(path)), f"file://localhost{path}"]
+    forms += [f"data:image/png;base64,{encoded}", f"data:image/any;base64,{encoded[:9]}\n"]
+    forms[-1] += encoded[9:]
+    for form in forms:
+        assert np.array_equal(read_image(form), expected)
+    assert not np.array_equal(read_image(path), expected[:, ::-1])  # twin
+
+
+def test_addresses_and_encoded_pictures_that_cannot_be_read_are_refused(tmp_path):
+    refused("https://example.org/a.png", "example.org", "nothing is downloaded", "download the")
+    refused("HTTP://example.org/a.png", "download the file first")
+    refused("s3://bucket/a.png", "download the file first")
+    refused(f"file://{tmp_path}/no.png", "no such file")
+    refused("data:image/png;base64,@@", "no valid base64", "encode the file again")
+    refused("data:image/png;base64,AAAA", "cannot be decoded")
+    refused("data:text/plain,hello", "data:text/plain", "only data:image/...;base64,")
 
 
 @pytest.mark.parametrize("suffix", FILES)
@@ -102,7 +127,7 @@ def test_an_open_image_over_the_limit_is_refused(monkeypatch):
         (np.zeros((9, 9, 3), bool), ["bool", "integers"]),
         (np.full((9, 9, 3), 256), ["256", "from 0 to 255"]),
         (np.full((9, 9, 3), -1), ["-1", "from 0 to 255"]),
-        (np.zeros((9, 9), np.uint8), ["(9, 9)", "[height, width, channels]"]),
+        (np.zeros((9, 9), np.uint8), ["(9, 9)", "[height, width, channels]", "array[..., None]"]),
         (np.zeros((9, 9, 2), np.uint8), ["(9, 9, 2)", "1 or 3 or 4 channels", "transpose"]),
         (3, ["int", "a path, a Pillow image or a NumPy array"]),
         (None, ["NoneType"]),
