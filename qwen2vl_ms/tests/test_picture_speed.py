@@ -35,9 +35,12 @@ def test_a_large_picture_is_filtered_in_strips(monkeypatch):
     picture = Image.fromarray(noise(0, 800, 900, 3))
     whole = np.asarray(picture.resize((300, 280), Image.Resampling.BICUBIC))
     asked = []
-    monkeypatch.setattr(
-        picture_resizing, "worker_count", lambda: asked.append("large") or len("two")
-    )
+
+    def three_workers():
+        asked.append("large")
+        return 3
+
+    monkeypatch.setattr(picture_resizing, "worker_count", three_workers)
     assert np.array_equal(resize_picture(picture, (280, 300), 3), whole)
     assert asked == ["large"]
     resize_picture(picture.crop((0, 0, 90, 90)), (28, 28), 3)
