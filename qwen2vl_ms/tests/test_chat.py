@@ -93,14 +93,14 @@ def test_pixels_are_limited() -> None:
     assert counts[2] >= 64
 
 
-def test_frames_are_sampled(clip: str) -> None:
+def test_frames_are_sampled(tmp_path: Path) -> None:
+    clip = str(films.write(tmp_path / "six-seconds.mp4", films.moving(12), rate=2))
     options = "--video", clip, "--min-pixels", "3136", "--max-pixels", "6272", "--json"
-    question = "Where does it move?"
     tokens = [
-        json.loads(ask(question, *options, *rate).stdout)["prompt_tokens"]["video"]
+        json.loads(ask("Where does it move?", *options, *rate).stdout)["prompt_tokens"]["video"]
         for rate in ((), ("--fps", "1"))
     ]
-    assert tokens[0] == 2 * tokens[1] > 0 or tokens[0] == tokens[1]  # at least four frames
+    assert tokens[0] == 2 * tokens[1] > 0
 
 
 def test_what_the_system_says_reaches_the_prompt() -> None:

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from qwen2vl_ms.tests import tiny
+from qwen2vl_ms.tests import films, tiny
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -44,10 +46,12 @@ output_text = processor.batch_decode(
 """
 
 
-def run(dtype: str, question: str, *pictures: tuple[str, str]) -> dict[str, Any]:
-    """The quick start's variables after it ran."""
+def run(
+    dtype: str, question: str, *pictures: tuple[str, str | Path], **settings: Any
+) -> dict[str, Any]:
+    """The quick start's variables after it ran; settings go with every picture."""
     tiny.start()
-    content = [{"type": kind, kind: str(FIXTURES / name)} for kind, name in pictures]
+    content = [{"type": kind, kind: str(FIXTURES / name), **settings} for kind, name in pictures]
     content.append({"type": "text", "text": question})
     script = QUICK_START.replace("FOLDER", json.dumps(str(FIXTURES / "qwen2vl-tiny")))
     script = script.replace("DTYPE", f"ms.{dtype}").replace("CONTENT", json.dumps(content))
@@ -88,6 +92,20 @@ def test_several_images() -> None:
 def test_video_understanding() -> None:
     names = run("float32", "Where does it move?", ("video", "videos/moving-four"))
     assert answer(names) == "up"
+
+
+def test_a_video_file_with_a_rate_and_fewer_pixels(tmp_path: Path) -> None:
+    """As MindONE's script for videos asks: a file, ``max_pixels`` of a frame, ``fps``."""
+    frames = sorted((FIXTURES / "videos" / "moving-seven").iterdir())
+    film = np.stack([np.asarray(Image.open(frame).convert("RGB")) for frame in frames])
+    file = films.write(tmp_path / "demo.mp4", film, rate=2)
+    names = run("float32", "Where does it move?", ("video", file), max_pixels=360 * 420, fps=1.0)
+    assert answer(names) == "right"
+    tokens = names["inputs"]["input_ids"].shape[1]
+    smaller = run(
+        "float32", "Where does it move?", ("video", file), min_pixels=3136, max_pixels=6272
+    )
+    assert smaller["inputs"]["input_ids"].shape[1] < tokens
 
 
 def test_text_alone() -> None:
