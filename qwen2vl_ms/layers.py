@@ -8,15 +8,20 @@ from __future__ import annotations
 from typing import Any
 
 import mindspore as ms
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn
+from mindspore.common.initializer import initializer
 
 from qwen2vl_ms import ops as F
 from qwen2vl_ms.precision import Policy
 
 
 def _parameter(*shape: int, dtype: Any = ms.float32) -> Parameter:
-    """A parameter to be loaded; zero until then."""
-    return Parameter(ops.zeros(shape, dtype))
+    """A parameter to be loaded; zero until then.
+
+    An initializer takes no memory until it is read, where zeros of `ops` would keep theirs in the
+    framework's pool, and loading would hold the model twice.
+    """
+    return Parameter(initializer("zeros", shape, dtype))
 
 
 class Linear(nn.Cell):
