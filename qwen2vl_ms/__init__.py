@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qwen2vl_ms.config import Qwen2VLConfig
     from qwen2vl_ms.model import Qwen2VLForConditionalGeneration
     from qwen2vl_ms.processing import Qwen2VLProcessor
+    from qwen2vl_ms.vision_info import process_vision_info
 
 __version__ = "0.1.0"
 
@@ -23,12 +24,14 @@ __all__ = [
     "Qwen2VLForConditionalGeneration",
     "Qwen2VLProcessor",
     "__version__",
+    "process_vision_info",
 ]
 
 _LAZY = {
     "Qwen2VLConfig": "qwen2vl_ms.config",
     "Qwen2VLForConditionalGeneration": "qwen2vl_ms.model",
     "Qwen2VLProcessor": "qwen2vl_ms.processing",
+    "process_vision_info": "qwen2vl_ms.vision_info",
 }
 
 

@@ -25,6 +25,7 @@ from qwen2vl_ms.ops import LOWEST, cast, rounded
 from qwen2vl_ms.precision import Policy
 
 IMPLEMENTATIONS = ("auto", "eager", "chunked", "flash")
+ALIASES = {"flash_attention_2": "flash"}  # as Hugging Face and MindONE call it
 EAGER_SCORES = 2**24  # 64 MiB in float32
 QUERY_BLOCK = 256
 KEY_BLOCK = 2048
@@ -52,6 +53,7 @@ def choose(implementation: str | None, policy: Policy) -> str:
     ascend = ms.get_context("device_target") == "Ascend"
     if implementation is None:
         return "flash" if ascend and half else "auto"
+    implementation = ALIASES.get(implementation, implementation)
     if implementation not in IMPLEMENTATIONS:
         raise Qwen2VLError(
             f"attn_implementation is {implementation!r}: pass one of {', '.join(IMPLEMENTATIONS)}"

@@ -107,7 +107,7 @@ def test_the_choice() -> None:
     assert attention.choose(None, policy) == "auto"
     assert attention.choose("chunked", policy) == "chunked"
     with pytest.raises(Qwen2VLError, match=r"'flash' is Ascend's fused kernel.*device is CPU"):
-        attention.choose("flash", policy)
+        attention.choose("flash_attention_2", policy)
     with pytest.raises(Qwen2VLError, match="'sdpa': pass one of auto, eager, chunked, flash"):
         attention.choose("sdpa", policy)
 
