@@ -79,6 +79,9 @@ def test_graph_mode_looks_at_blocks_only_and_says_so(tmp_path):
     assert "fp32 graph" in done.stdout
     saved = json.loads((tmp_path / "report" / "rows.json").read_text())
     assert {row["mode"] for row in saved["rows"]} == {"graph"}
+    points = {row["point"] for row in saved["rows"]}
+    assert {"language_model.layers.0", "language_model.norm", "lm_head"} <= points
+    assert not [point for point in points if "self_attn" in point or "mlp" in point]
     assert (saved["provenance"]["mode"], saved["provenance"]["level"]) == ("graph", "block")
 
 

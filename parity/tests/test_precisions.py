@@ -4,6 +4,8 @@ Gates are the committed ones; `make parity` runs every case, here the small ones
 """
 
 import mindspore as ms
+import ml_dtypes
+import numpy as np
 import pytest
 
 from parity.core.numerics import PRECISIONS
@@ -74,29 +76,23 @@ def test_a_table_that_is_not_cast_is_told_by_its_dtype(monkeypatch):
     assert found["language_model.rotary_emb.sin"] is Verdict.DTYPE
 
 
-def test_a_norm_that_rounds_at_every_step_is_found(monkeypatch):
-    """The reference's norms compute in float32, and a port in bf16 throughout does not."""
+def test_a_norm_that_adds_up_in_bf16_is_found(monkeypatch):
+    """The reference's norms compute in float32; a sum in bfloat16 stops growing before its end."""
     from qwen2vl_ms import ops
 
     def coarse(x, weight, eps):
-        rows = ops.cast(x.reshape(-1, x.shape[-1]), ms.float32)
-        squares = ops.rounded(ops.rounded(rows * rows, x.dtype).mean(-1, keep_dims=True), x.dtype)
-        scale = ops.rounded((squares + eps).rsqrt(), x.dtype)
-        return ops.cast(ops.rounded(rows * scale, x.dtype) * weight, x.dtype).reshape(x.shape)
+        rows = x.astype(ms.float32).asnumpy().reshape(-1, x.shape[-1])
+        total = np.zeros(len(rows), ml_dtypes.bfloat16)
+        for column in (rows * rows).T:
+            total += column.astype(ml_dtypes.bfloat16)
+        scale = 1 / np.sqrt(total.astype(np.float32) / rows.shape[1] + eps)
+        normed = ops.rounded(ms.Tensor(rows * scale[:, None]), x.dtype)
+        return ops.cast(normed * weight, x.dtype).reshape(x.shape)
 
     monkeypatch.setattr(ops, "rms_norm", coarse)
     found = blamed(rows_of("bf16"))
-    assert "language_model.norm" in found
-
-
-def test_graph_mode_is_judged_at_block_level_on_the_same_bundle():
-    rows = rows_of("fp32", jit=True)
-    assert blamed(rows) == {}
-    points = {row.point for row in rows}
-    assert {"language_model.layers.0", "language_model.norm", "lm_head"} <= points
-    assert not [point for point in points if "self_attn" in point or "mlp" in point]
-    assert {row.mode for row in rows} == {"graph"}
-    assert {row.ran_in for row in rows} == {"fp32 graph"}
+    assert found["language_model.norm"] is Verdict.GUILTY
+    assert all(point.endswith("norm") for point in found)
 
 
 def test_a_fault_in_graph_mode_is_charged_to_its_block(monkeypatch):
