@@ -211,31 +211,39 @@ def _chunked(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, dtype: Any
 ) -> Tensor:
     """Blocks of queries, each against all blocks of keys (online softmax, Milakov 2018)."""
-    length = query.shape[3]
-    blocks = []
-    for start in range(0, length, QUERY_BLOCK):
-        part = slice(start, min(start + QUERY_BLOCK, length))
-        rows = query[:, :, :, part] * scale  # [B, nkv, nh/nkv, s, hs]
-        visible = None if mask is None else mask[:, :, part]
-        blocks.append(_online(rows, key, value, visible, dtype))
-    return blocks[0] if len(blocks) == 1 else ops.concat(blocks, axis=3)
+    keys = blocks_of(key.shape[2], KEY_BLOCK)
+    # Cut once: a slice is copied each time it is multiplied.
+    sides = [(key[:, :, part].contiguous(), value[:, :, part].contiguous()) for part in keys]
+    mixed = []
+    for rows in blocks_of(query.shape[3], QUERY_BLOCK):
+        visible = [None if mask is None else mask[:, :, rows, part] for part in keys]
+        mixed.append(_online(query[:, :, :, rows] * scale, sides, visible, dtype))
+    return mixed[0] if len(mixed) == 1 else ops.concat(mixed, axis=3)
 
 
-def _online(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dtype: Any) -> Tensor:
+def blocks_of(length: int, size: int) -> list[slice]:
+    """Cut ``length`` places into blocks, the last one perhaps shorter."""
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def _online(
+    query: Tensor, sides: list[tuple[Tensor, Tensor]], masks: list[Tensor | None], dtype: Any
+) -> Tensor:
     """A block of queries against all keys: [B, nkv, nh/nkv, s, hs] to the same shape."""
     batch, groups, shared, length, width = query.shape
     rows = query.reshape(batch, groups, shared * length, width)
     blocks: list[Block] = []
-    for start in range(0, key.shape[2], KEY_BLOCK):
-        part = slice(start, min(start + KEY_BLOCK, key.shape[2]))
-        scores = _batch_matmul_bt(rows, key[:, :, part])  # [B, nkv, nh/nkv*s, l]
+    for index in range(len(sides)):  # no zip: graph mode knows none that is strict
+        key, value = sides[index]
+        scores = _batch_matmul_bt(rows, key)  # [B, nkv, nh/nkv*s, l]
+        mask = masks[index]
         if mask is not None:
             scores = scores.reshape(batch, groups, shared, length, -1)
             # -inf throughout a block would make its softmax NaN.
-            visible = ops.maximum(_additive(mask[..., part], scores, dtype), LOWEST["Float32"])
+            visible = ops.maximum(_additive(mask, scores, dtype), LOWEST["Float32"])
             scores = scores + cast(visible, scores.dtype)
             scores = scores.reshape(batch, groups, shared * length, -1)
-        block = _block(cast(scores, ms.float32), value[:, :, part])
+        block = _block(cast(scores, ms.float32), value)
         blocks = [_merge(blocks[0], block)] if blocks else [block]
     return blocks[0][0].reshape(query.shape)
 
