@@ -151,8 +151,8 @@ def weight(name: str, size: tuple[int, ...]) -> npt.NDArray[np.float32]:
     values = random(name, size)
     if len(size) > 1:
         return values / np.float32(np.sqrt(np.prod(size[1:])))
-    scale = np.float32(0.1)
-    return scale * values + np.float32(1.0 if "norm" in name or "ln_q.weight" in name else 0.0)
+    # The only weights of one axis are the norms', which are near 1; biases are near 0.
+    return np.float32(0.1) * values + np.float32(name.endswith(".weight"))
 
 
 def random(name: str, size: tuple[int, ...]) -> npt.NDArray[np.float32]:

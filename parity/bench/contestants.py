@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parity.bench.items import MEMORY, MODEL, PICTURE, Item
+from parity.bench.items import MODEL, PICTURE, Item
 from parity.core.errors import ParityError
 
 OURS = "ours"
@@ -21,7 +21,7 @@ class Contestant:
     Attributes:
         name: In the JSON and on the worker's command line.
         title: For a table.
-        field: The items it can do: `MODEL` or `PICTURE`.
+        kind: The items it can do: `MODEL` or `PICTURE`.
         runner: ``package.module:Class`` of its runner.
         options: The runner's arguments.
         python: The interpreter of its environment.
@@ -30,9 +30,9 @@ class Contestant:
 
     name: str
     title: str
-    field: str
+    kind: str
     runner: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     python: str = sys.executable
     team: str = ""
 
@@ -73,9 +73,4 @@ def mindnlp(python: Path) -> Contestant:
 
 def able(item: Item, contestants: Sequence[Contestant]) -> list[Contestant]:
     """Those of ``contestants`` that do ``item``; the first is what the others are compared with."""
-    return [c for c in contestants if c.field == item.field and c.name not in item.absent]
-
-
-def takes_part(item: Item, contestant: Contestant) -> bool:
-    """Whether ``contestant`` is asked to do ``item``: memory is taken of PyNative alone."""
-    return not (item.measure == MEMORY and contestant.name in ("port-jit", "mindnlp"))
+    return [c for c in contestants if c.kind == item.kind and c.name not in item.absent]
