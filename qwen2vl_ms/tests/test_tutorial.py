@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import qwen2vl_ms
+from parity.faults import planted
 from qwen2vl_ms.tests import tiny, tutorial
 from qwen2vl_ms.tests.tutorial import TutorialError, check_translation, outline, read_blocks
 
@@ -31,6 +32,16 @@ def test_every_block_runs_and_prints_what_is_quoted(monkeypatch: pytest.MonkeyPa
     tiny.start()
     monkeypatch.chdir(ROOT)
     assert tutorial.run(ENGLISH) == sum(b.kind == "python" for b in read_blocks(text(ENGLISH))) > 40
+
+
+@pytest.mark.slow
+def test_a_fault_in_a_module_stops_the_tutorial(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.start()
+    monkeypatch.chdir(ROOT)
+    with planted("qkv-order"), pytest.raises(AssertionError) as caught:
+        tutorial.run(ENGLISH)
+    stopped = text(ENGLISH).splitlines()[caught.traceback[-1].lineno]
+    assert stopped.strip() == "assert distance(ours, theirs) < ROUNDING"
 
 
 def page(folder: Path, *blocks: str) -> Path:
