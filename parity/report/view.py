@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from parity.core.rows import Row, RunResult, Verdict
 from parity.report.anchors import anchors
+from parity.report.dtypes import DtypeView, dtype_views
 from parity.report.figures import at_fault
 from parity.report.groups import Group, group
 from parity.report.headline import Headline, headline
@@ -56,6 +57,8 @@ class ReportView:
 
     headline: Headline
     counts: tuple[CountView, ...]
+    dtypes: tuple[DtypeView, ...]
+    """Empty where the run is in one dtype."""
     groups: tuple[GroupView, ...]
     provenance: tuple[tuple[str, str], ...]
     not_compared: tuple[str, ...]
@@ -86,6 +89,7 @@ def view(result: RunResult) -> ReportView:
     return ReportView(
         headline=headline(result, groups, ids),
         counts=_counts(result),
+        dtypes=dtype_views(result.rows, ids),
         groups=tuple(_group_view(one, drawn.anchor, ids) for one, drawn in by_panel),
         provenance=tuple(_flatten(result.provenance)),
         not_compared=tuple(clean(item, MESSAGE_LIMIT) for item in result.not_compared),

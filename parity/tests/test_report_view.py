@@ -223,3 +223,30 @@ def test_text_is_made_safe_to_show():
     long = clean("x" * 5000 + "end")
     assert len(long) == 160
     assert long.endswith("xend")
+
+
+def test_a_run_in_several_dtypes_has_a_line_for_each():
+    result = passing()
+    page = view(result)
+    assert [one.dtype for one in page.dtypes] == list(dict.fromkeys(r.dtype for r in result.rows))
+    assert all(one.passed and one.passing == one.rows for one in page.dtypes)
+    assert sum(one.rows for one in page.dtypes) == len(result.rows)
+    broken = view(failing())
+    worst = {one.dtype: one.local for one in broken.dtypes}
+    assert all(most.point == GUILTY_POINT for most in worst.values())
+    assert not any(most.figure.ok for most in worst.values())
+    assert not any(one.passed for one in broken.dtypes)
+
+
+def test_a_run_in_one_dtype_or_none_has_no_line_for_it():
+    one = RunResult([row for row in passing().rows if row.dtype == "fp32"])
+    assert view(one).dtypes == ()
+    assert view(RunResult([])).dtypes == ()
+
+
+def test_graph_mode_is_a_dtype_of_its_own_and_says_what_it_cannot_see():
+    rows = [dataclasses.replace(row, mode="graph") for row in passing().rows]
+    page = view(RunResult(rows))
+    assert {one.dtype for one in page.dtypes} == {f"{row.dtype} graph" for row in rows}
+    assert "nothing inside it is declared" in page.headline.detail
+    assert "nothing inside it is declared" not in view(passing()).headline.detail
