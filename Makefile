@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: help setup parity test test-slow check format fixtures gates screenshots lock clean
+.PHONY: help setup parity test test-slow check format bench-port fixtures gates figures screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,11 +45,17 @@ format: $(READY) ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench-port: $(READY) ## Measure the port's speed and memory against PyTorch's, in one run
+	$(BIN)/python -m parity.bench $(BENCH_ARGS)
+
 fixtures: $(READY) ## Train the embedded checkpoint and rebuild every fixture from seeds
 	$(BIN)/python -m fixtures.build all
 
 gates: $(READY) ## Measure the gates again and write parity/gates.toml
 	$(BIN)/python -m parity calibrate
+
+figures: $(READY) ## Measure and draw the tutorial's figures
+	$(BIN)/python docs/figures/make.py
 
 screenshots: $(READY) ## Make the pictures in docs/ again (needs chromium)
 	.ci/screenshots

@@ -16,6 +16,7 @@ from qwen2vl_ms.chat import Chat, ChatOptions
 from qwen2vl_ms.chat_loop import Loop, one_line, read_line
 from qwen2vl_ms.conversation import Conversation
 from qwen2vl_ms.errors import Qwen2VLError
+from qwen2vl_ms.generation_config import PREFILL_CHUNK
 
 DOES_NOT_LOAD, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 
@@ -210,7 +211,7 @@ def chat(
         int | None,
         typer.Option(
             help="Prompt tokens computed at a time: less memory for a long video.",
-            show_default="all",
+            show_default=str(PREFILL_CHUNK),
             metavar="N",
             rich_help_panel=COMPUTING,
         ),

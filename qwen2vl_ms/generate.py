@@ -23,7 +23,7 @@ from mindspore import Tensor
 
 from qwen2vl_ms import sampling
 from qwen2vl_ms.errors import Qwen2VLError
-from qwen2vl_ms.generation_config import GenerationConfig
+from qwen2vl_ms.generation_config import PREFILL_CHUNK, GenerationConfig
 from qwen2vl_ms.generation_prompt import Prompt, checked_prompt
 from qwen2vl_ms.positions import Ints
 from qwen2vl_ms.streaming import RowsCallback, StepReporter, Streamer
@@ -88,7 +88,7 @@ def generate_with_info(
     streamer: Streamer | RowsCallback | None = None,
     stop: int | Sequence[int] | None = None,
     seed: int | Sequence[int] | None = None,
-    chunk_size: int | None = None,
+    chunk_size: int | None = PREFILL_CHUNK,
     cache_length: int | None = None,
     **settings: Any,
 ) -> GenerationResult:
@@ -112,7 +112,8 @@ def generate_with_info(
         stop: Further tokens that end a row, besides ``eos_token_id``.
         seed: Makes sampling reproducible: row i is drawn with ``seed + i``, or with its own of a
             list. A row does not depend on the rows beside it.
-        chunk_size: Prompt tokens computed at a time; less memory for a long prompt.
+        chunk_size: Prompt tokens computed at a time, so that the memory of masks and scores grows
+            with the prompt and not with its square; None computes all at once.
         cache_length: Tokens that the cache holds for each row, if more than this call needs: the
             same length for calls of different lengths lets graph mode compile once.
         **settings: Any setting of `GenerationConfig` for this call: ``max_new_tokens``,

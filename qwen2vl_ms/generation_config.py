@@ -20,6 +20,7 @@ FILE = "generation_config.json"
 MODEL_FILE = "config.json"
 TOKEN_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
 DEFAULT_NEW_TOKENS = 20  # what the reference generates when nothing says how much
+PREFILL_CHUNK = 1024  # prompt tokens computed at a time
 
 # Keys of the reference that change no token here: bookkeeping, how the work is done, and the
 # details of methods that are refused as long as they are on (beams, assistants).
