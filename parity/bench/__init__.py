@@ -8,7 +8,7 @@ whatever else the machine does meets them alike.
     contestants.py  who takes part
     checkpoints.py  random weights of real widths, as checkpoint folders that everybody loads
     worker.py       the process of a contestant; serves what protocol.py asks for
-    *_runner.py     one file a framework: how it computes an item
+    *_runner.py     one file a framework: how it computes an item (task.py)
     rounds.py       taking turns
     ratios.py       the arithmetic
     table.py        the result, for a terminal, for the README and as JSON

@@ -22,6 +22,7 @@ from parity.core.errors import ParityError
 
 COULD_NOT_RUN, NOT_ALL = 2, 1
 ROUNDS, QUICK_ROUNDS = 10, 2
+FILE_WIDTH = 132
 
 app = typer.Typer(
     add_completion=False,
@@ -160,6 +161,8 @@ def _print(results: list[Result], facts: dict[str, str]) -> None:
     from rich.table import Table
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=FILE_WIDTH)
     for head, cells in tables_of(results):
         table = Table(show_lines=True)
         for number, column in enumerate(head):

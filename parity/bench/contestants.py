@@ -38,6 +38,7 @@ class Contestant:
 
 
 TORCH = "parity.bench.torch_runner:TorchRunner"
+MINDNLP = "parity.bench.mindnlp_runner:MindNlpRunner"
 PORT = "parity.bench.mindspore_runner:PortRunner"
 REFERENCE_PICTURES = "parity.bench.torch_runner:PictureRunner"
 PORT_PICTURES = "parity.bench.port_picture_runner:PictureRunner"
@@ -67,8 +68,8 @@ def mindnlp(python: Path) -> Contestant:
             "environment with MindNLP and says its path"
         )
     # The path is kept as given: what a link in an environment points to is outside of it.
-    options = {"attention": "eager", "mindnlp": True}
-    return Contestant("mindnlp", "MindNLP", MODEL, TORCH, options, python=str(python.absolute()))
+    options = {"attention": "eager"}
+    return Contestant("mindnlp", "MindNLP", MODEL, MINDNLP, options, python=str(python.absolute()))
 
 
 def able(item: Item, contestants: Sequence[Contestant]) -> list[Contestant]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from collections import defaultdict
@@ -60,6 +61,12 @@ def _inside(window: Window, events: list[dict[str, Any]]) -> dict[str, tuple[int
     found: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
     for event in events:
         if window[0] <= float(event["ts"]) * 1e3 < window[1]:
-            count, seconds = found[event["name"]]
-            found[event["name"]] = count + 1, seconds + float(event["dur"]) / 1e6
+            name = plain_name(event["name"])
+            count, seconds = found[name]
+            found[name] = count + 1, seconds + float(event["dur"]) / 1e6
     return dict(found)
+
+
+def plain_name(kernel: str) -> str:
+    """``Default/BiasAdd-op1`` is the same kernel as ``BiasAdd``."""
+    return re.sub(r"-op\d+$", "", kernel.rpartition("/")[2])

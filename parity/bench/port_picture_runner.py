@@ -21,7 +21,7 @@ class PictureRunner:
 
     def versions(self) -> dict[str, str]:
         """Of what it is made of."""
-        return {"Pillow": version("pillow"), "numpy": version("numpy")}
+        return {name: version(name) for name in ("numpy", "pillow")}
 
     def prepare(self, task: str, folder: Path, size: Mapping[str, int]) -> Task:
         """Read the photograph."""

@@ -69,18 +69,14 @@ def relative_error(found: Array, reference: Array) -> float:
     return float(np.linalg.norm(found.astype(np.float64) - exact)) / size
 
 
-# Above this a contestant computes something else, and its time says nothing.
-LARGEST_ERROR = 1e-3
-
-
-def check_same(error: float) -> None:
+def check_same(error: float, largest: float) -> None:
     """Refuse a result that is not the baseline's.
 
     Raises:
-        ParityError: the relative error is over `LARGEST_ERROR`, or not a number.
+        ParityError: the relative error is over ``largest``, or not a number.
     """
-    if not error <= LARGEST_ERROR:
+    if not error <= largest:
         raise ParityError(
-            f"its result is off by {error:.1e} of the baseline's: it computes something else, so "
-            "its time is not shown"
+            f"its result is off by {error:.1e} of the baseline's, and {largest:.0e} is allowed: it "
+            "computes something else, so its time is not shown"
         )

@@ -232,7 +232,7 @@ def _error(item: Item, plan: Plan, baseline: Contestant, contestant: Contestant)
         raise ParityError(f"{baseline.title} has no result to compare with")
     try:
         error = relative_error(np.load(ours), np.load(theirs))
-        check_same(error)
+        check_same(error, item.largest_error)
     except ParityError as problem:
         raise ParityError(f"{contestant.title}: {problem}") from None
     return error

@@ -106,18 +106,24 @@ def remarks(results: Sequence[Result], facts: Mapping[str, str]) -> list[str]:
 
 
 def _sameness(results: Sequence[Result]) -> list[str]:
-    """The largest difference of each contestant's results from the baseline's."""
-    largest: dict[str, float] = {}
-    for result in results:
-        for contestant in result.contestants[1:]:
-            error = result.figures[contestant.name].error
-            if error is not None:
-                name = f"{contestant.title} ({result.item.kind}s)"
-                largest[name] = max(error, largest.get(name, 0.0))
-    if not largest:
+    """The largest difference of each contestant's results from the baseline's, in a sentence."""
+    told = []
+    for kind in dict.fromkeys(result.item.kind for result in results):
+        largest: dict[str, float] = {}
+        for result in results:
+            for contestant in result.contestants[1:] if result.item.kind == kind else ():
+                error = result.figures[contestant.name].error
+                if error is not None:
+                    largest[contestant.title] = max(error, largest.get(contestant.title, 0.0))
+        if largest:
+            each = ", ".join(f"{title} {error:.0e}" for title, error in largest.items())
+            told.append(f"{kind} {each}")
+    if not told:
         return []
-    told = ", ".join(f"{title} {error:.0e}" for title, error in largest.items())
-    return [f"Largest difference from the first column's results, relative: {told}."]
+    return [
+        "Everybody computed the same; largest relative difference from the first column's "
+        f"results: {'; '.join(told)}."
+    ]
 
 
 def failures(results: Sequence[Result]) -> list[str]:

@@ -1,9 +1,9 @@
-"""The reference: Hugging Face's model in PyTorch, or the same code on MindNLP's torch."""
+"""The reference: Hugging Face's model in PyTorch."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +18,30 @@ from parity.core.trace import Array
 class TorchRunner:
     """``Qwen2VLForConditionalGeneration`` of transformers, in float32."""
 
-    def __init__(self, threads: int, attention: str, mindnlp: bool = False) -> None:
+    def __init__(self, threads: int, attention: str) -> None:
         """Import the framework.
 
         Args:
-            threads: What PyTorch computes with.
+            threads: What it computes with.
             attention: ``eager`` or ``sdpa``.
-            mindnlp: Import mindnlp first, which puts its own torch, on MindSpore, in PyTorch's
-                place; that is how its documentation runs a model of transformers.
         """
-        self.attention, self.mindnlp = attention, mindnlp
-        if mindnlp:
-            importlib.import_module("mindnlp")
-        import torch
+        self.torch = self.set_up(threads)
         import transformers
 
         transformers.utils.logging.disable_progress_bar()
-        self.torch = torch
-        if not mindnlp:
-            torch.set_num_threads(threads)
+        self.attention = attention
         self._loaded: tuple[Path, Any] | None = None
+
+    def set_up(self, threads: int) -> Any:
+        """The module ``torch``, ready."""
+        import torch
+
+        torch.set_num_threads(threads)
+        return torch
 
     def versions(self) -> dict[str, str]:
         """Of what it is made of."""
-        import transformers
-
-        found = {"transformers": str(transformers.__version__)}
-        if not self.mindnlp:
-            return {"torch": str(self.torch.__version__), **found}
-        from importlib.metadata import version
-
-        return {"mindnlp": version("mindnlp"), "mindspore": version("mindspore"), **found}
+        return {name: version(name) for name in ("torch", "transformers")}
 
     def prepare(self, task: str, folder: Path, size: Mapping[str, int]) -> Task:
         """Load the checkpoint and make the task's inputs."""
@@ -210,10 +203,8 @@ class PictureRunner:
 
     def versions(self) -> dict[str, str]:
         """Of what it is made of."""
-        from importlib.metadata import version
-
-        made_of = "Pillow" if self.backend == "pillow" else "torch"
-        return {"transformers": version("transformers"), made_of: version(made_of)}
+        made_of = "pillow" if self.backend == "pillow" else "torch"
+        return {name: version(name) for name in (made_of, "transformers")}
 
     def prepare(self, task: str, folder: Path, size: Mapping[str, int]) -> Task:
         """Read the photograph."""
