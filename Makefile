@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 RUN_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help setup parity test test-slow check format bench-port fixtures gates figures screenshots lock clean
+.PHONY: help setup parity generation test test-slow check format bench-port fixtures gates figures screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ $(READY): requirements.lock pyproject.toml
 
 parity: $(READY) ## Compare the port with the reference on every case; write reports/latest/index.html
 	$(BIN)/python -m parity run $(RUN_ARGS)
+
+generation: $(READY) ## Compare 64 greedy tokens of every case with the reference's, in three dtypes
+	$(BIN)/python -m parity generation $(RUN_ARGS)
 
 test: $(READY) ## Run the whole test-suite
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(RUN_ARGS)

@@ -12,25 +12,31 @@ from qwen2vl_ms.errors import Qwen2VLError
 
 if TYPE_CHECKING:
     from qwen2vl_ms.config import Qwen2VLConfig
+    from qwen2vl_ms.generation_config import GenerationConfig
     from qwen2vl_ms.model import Qwen2VLForConditionalGeneration
     from qwen2vl_ms.processing import Qwen2VLProcessor
+    from qwen2vl_ms.streaming import TextStreamer
     from qwen2vl_ms.vision_info import process_vision_info
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "GenerationConfig",
     "Qwen2VLConfig",
     "Qwen2VLError",
     "Qwen2VLForConditionalGeneration",
     "Qwen2VLProcessor",
+    "TextStreamer",
     "__version__",
     "process_vision_info",
 ]
 
 _LAZY = {
+    "GenerationConfig": "qwen2vl_ms.generation_config",
     "Qwen2VLConfig": "qwen2vl_ms.config",
     "Qwen2VLForConditionalGeneration": "qwen2vl_ms.model",
     "Qwen2VLProcessor": "qwen2vl_ms.processing",
+    "TextStreamer": "qwen2vl_ms.streaming",
     "process_vision_info": "qwen2vl_ms.vision_info",
 }
 
