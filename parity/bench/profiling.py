@@ -22,7 +22,7 @@ KINDS = {
     "softmax": ("softmax",),
     "norms": ("layernorm", "rmsnorm", "reducemean", "rsqrt", "square"),
     "layout": ("transpose", "tile", "concat", "gather", "slice", "split", "reshape", "expand",
-               "copy", "contiguous", "pack", "stack", "assign", "scatter"),
+               "broadcast", "copy", "contiguous", "pack", "stack", "assign", "scatter"),
     "casts": ("cast",),
 }  # fmt: skip
 ELEMENTWISE, COPIES, DISPATCH = "elementwise", "copies of views", "dispatch"
