@@ -21,6 +21,7 @@ from mindspore import Tensor, ops
 
 from qwen2vl_ms.errors import Qwen2VLError
 from qwen2vl_ms.flash import decoder_arguments, vision_arguments
+from qwen2vl_ms.head_layout import heads_last
 from qwen2vl_ms.ops import LOWEST, cast, rounded
 from qwen2vl_ms.precision import Policy
 
@@ -36,7 +37,6 @@ _batch_matmul = ops.BatchMatMul()
 _batch_matmul_bt = ops.BatchMatMul(transpose_b=True)
 _softmax = ops.Softmax(axis=-1)
 _max = ops.ReduceMax(keep_dims=True)
-_transpose = ops.Transpose()
 
 
 def choose(implementation: str | None, policy: Policy) -> str:
@@ -83,82 +83,57 @@ def attention(
         query: [B, nh, S, hs], in the kernels' dtype, as keys and values.
         key: [B, nkv, L, hs], nh a multiple of nkv.
         value: [B, nkv, L, hs].
-        mask: Added to the scaled scores, [B, 1, S, L or less], or None; keys that it does not
-            reach, the unused rest of a cache, are not looked at.
+        mask: Added to the scaled scores, [B, 1, S, L], or None.
         scale: Factor of the scores.
         dtype: What the values of queries, keys and values are rounded to.
 
     Returns:
         [B, S, nh * hs], of ``dtype``.
     """
-    if mask is not None:
-        mask = widened_mask(mask, key.shape[2])
-    return cast(_attend(implementation, query, key, value, mask, scale, dtype), dtype)
+    return cast(heads_last(attend(implementation, query, key, value, mask, scale, dtype)), dtype)
 
 
-def _attend(
+def attend(
     implementation: str,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     mask: Tensor | None,
     scale: float,
-    dtype: Any,
-) -> Tensor:
-    """The same for a mask [B, 1, S, L], the result in the kernels' dtype."""
-    if implementation == "flash":
-        mixed = ops.flash_attention_score(
-            query, key, value, **decoder_arguments(mask, query.shape[1], scale)
-        )
-    else:
-        batch, heads, length, width = query.shape
-        scores = batch * heads * length * key.shape[2]
-        eager = implementation == "eager" or (implementation == "auto" and scores <= EAGER_SCORES)
-        # Query heads that share a key head are rows of one product, which is what repeating the
-        # keys gives, without the copies.
-        grouped = query.reshape(batch, key.shape[1], -1, length, width)  # [B, nkv, nh/nkv, S, hs]
-        mixed = (_eager if eager else _chunked)(grouped, key, value, mask, scale, dtype)
-        mixed = mixed.reshape(query.shape)
-    mixed = _transpose(mixed, (0, 2, 1, 3))  # [B, S, nh, hs]
-    return mixed.reshape(mixed.shape[0], mixed.shape[1], -1)
-
-
-def segmented_attention(
-    implementation: str,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    ends: tuple[int, ...],
-    scale: float,
     dtype: Any = ms.float32,
 ) -> Tensor:
-    """Attention of the vision tower: each segment sees only itself.
+    """The same with heads first and in the kernels' dtype: [B, nh, S, hs]."""
+    if implementation == "flash":
+        return ops.flash_attention_score(
+            query, key, value, **decoder_arguments(mask, query.shape[1], scale)
+        )
+    batch, heads, length, width = query.shape
+    scores = batch * heads * length * key.shape[2]
+    eager = implementation == "eager" or (implementation == "auto" and scores <= EAGER_SCORES)
+    # Query heads that share a key head are rows of one product, which is what repeating the keys
+    # gives, without the copies.
+    grouped = query.reshape(batch, key.shape[1], -1, length, width)  # [B, nkv, nh/nkv, S, hs]
+    mixed = (_eager if eager else _chunked)(grouped, key, value, mask, scale, dtype)
+    return mixed.reshape(query.shape)
+
+
+def attend_fused(
+    query: Tensor, key: Tensor, value: Tensor, ends: tuple[int, ...], scale: float
+) -> Tensor:
+    """Attention of the vision tower by Ascend's kernel: each segment sees only itself.
 
     Args:
-        implementation: As `choose` returns it.
-        query: [N, nh, hs], in the kernels' dtype, as keys and values.
+        query: [N, nh, hs], as keys and values.
         key: [N, nh, hs].
         value: [N, nh, hs].
         ends: Where each segment ends, increasing; the last is N.
         scale: Factor of the scores.
-        dtype: What the values of queries, keys and values are rounded to.
 
     Returns:
-        [N, nh * hs], of ``dtype``.
+        [N, nh * hs].
     """
-    if implementation == "flash":
-        mixed = ops.flash_attention_score(
-            query, key, value, **vision_arguments(ends, query.shape[1], scale)
-        )
-        return mixed.reshape(mixed.shape[0], -1)
-    parts = []
-    start = 0
-    for end in ends:
-        q = _heads_first(query[start:end])  # [1, nh, n, hs]
-        k, v = _heads_first(key[start:end]), _heads_first(value[start:end])
-        parts.append(_attend(implementation, q, k, v, None, scale, dtype)[0])  # [n, nh*hs]
-        start = end
-    return cast(parts[0] if len(parts) == 1 else ops.concat(parts, axis=0), dtype)
+    arguments = vision_arguments(ends, query.shape[1], scale)
+    return ops.flash_attention_score(query, key, value, **arguments).reshape(query.shape[0], -1)
 
 
 def widened_mask(mask: Tensor, keys: int) -> Tensor:
@@ -173,11 +148,6 @@ def widened_mask(mask: Tensor, keys: int) -> Tensor:
 def softmax(scores: Tensor) -> Tensor:
     """Softmax over the last axis, in float32."""
     return cast(_softmax(cast(scores, ms.float32)), scores.dtype)
-
-
-def _heads_first(x: Tensor) -> Tensor:
-    """[n, nh, hs] to [1, nh, n, hs]."""
-    return _transpose(x, (1, 0, 2)).contiguous().expand_dims(0)
 
 
 def _additive(mask: Tensor, scores: Tensor, dtype: Any) -> Tensor:
@@ -262,12 +232,11 @@ def _block(scores: Tensor, value: Tensor) -> Block:
 def _merge(one: Block, other: Block) -> Block:
     """Join what two blocks of keys gave."""
     highest = ops.maximum(one[1], other[1])
-    shares = _softmax(ops.concat((one[1], other[1]), axis=-1))  # exp(highest - each), in proportion
-    largest = _max(shares, -1)
-    sums = [one[2] * shares[..., :1] / largest, other[2] * shares[..., 1:] / largest]
+    powers = _softmax(ops.concat((one[1], other[1]), axis=-1))  # exp(highest - each), in proportion
+    largest = _max(powers, -1)
+    sums = [one[2] * powers[..., :1] / largest, other[2] * powers[..., 1:] / largest]
     total = sums[0] + sums[1]
-    mixed = sum(
-        block[0] * ops.tile(cast(part / total, block[0].dtype), (1, 1, 1, block[0].shape[-1]))
-        for block, part in zip((one, other), sums, strict=True)
-    )
+    width = (1, 1, 1, one[0].shape[-1])
+    shares = [ops.tile(cast(part / total, one[0].dtype), width) for part in sums]
+    mixed = one[0] * shares[0] + other[0] * shares[1]
     return mixed, highest, total

@@ -11,6 +11,7 @@ from typing import Any
 import mindspore as ms
 from mindspore import Tensor, ops
 
+from qwen2vl_ms.attention import widened_mask
 from qwen2vl_ms.config import Qwen2VLTextConfig
 from qwen2vl_ms.errors import Qwen2VLError
 
@@ -45,7 +46,8 @@ class KVCache:
             )
         self.batch_size, self.max_length = batch_size, max_length
         shape = (batch_size, config.num_key_value_heads, max_length, config.head_dim)
-        self.layers = [LayerCache(shape, dtype) for _ in range(config.num_hidden_layers)]
+        masks = WideMask()
+        self.layers = [LayerCache(shape, dtype, masks) for _ in range(config.num_hidden_layers)]
 
     @property
     def length(self) -> int:
@@ -70,7 +72,8 @@ class KVCache:
 class LayerCache:
     """Keys and values of one layer: two tensors [B, nkv, max_length, hs], written in place."""
 
-    def __init__(self, shape: tuple[int, int, int, int], dtype: Any) -> None:
+    def __init__(self, shape: tuple[int, int, int, int], dtype: Any, masks: WideMask) -> None:
+        self.masks = masks
         self.key, self.value = ops.zeros(shape, dtype), ops.zeros(shape, dtype)
         self.length = 0
 
@@ -89,3 +92,20 @@ class LayerCache:
         self.key[:, :, start : self.length] = key
         self.value[:, :, start : self.length] = value
         return (self.key, self.value) if start else (key, value)
+
+    def widened(self, mask: Tensor, keys: int) -> Tensor:
+        """Hide what is not written yet: a mask [B, 1, S, L] to [B, 1, S, keys]."""
+        return self.masks.of(mask, keys)
+
+
+class WideMask:
+    """The last mask that was widened: all layers of a pass are given the same one."""
+
+    def __init__(self) -> None:
+        self.last: tuple[Tensor, Tensor] | None = None
+
+    def of(self, mask: Tensor, keys: int) -> Tensor:
+        """A mask [B, 1, S, L], hiding the keys that it does not reach: [B, 1, S, keys]."""
+        if self.last is None or self.last[0] is not mask or self.last[1].shape[-1] != keys:
+            self.last = mask, widened_mask(mask, keys)
+        return self.last[1]

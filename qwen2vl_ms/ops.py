@@ -80,8 +80,8 @@ def gelu(x: Tensor, kernel: Any = ms.float32) -> Tensor:
 
 def quick_gelu(x: Tensor, kernel: Any = ms.float32) -> Tensor:
     """``x * sigmoid(1.702 x)``, the vision MLP's activation, rounded at each of its three steps."""
-    scaled = rounded(cast(x, kernel) * 1.702, x.dtype)
-    return x * cast(_sigmoid(scaled), x.dtype)
+    # In one expression, so that no step's result outlives the next step.
+    return x * cast(_sigmoid(rounded(cast(x, kernel) * 1.702, x.dtype)), x.dtype)
 
 
 def silu(x: Tensor, kernel: Any = ms.float32) -> Tensor:
@@ -101,10 +101,12 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     In float32; ``x / rms(x)`` is rounded before it is multiplied.
     """
     rows = cast(x, ms.float32).reshape(-1, x.shape[-1])  # [rows, H]
-    # Factors are tiled and not broadcast, which the CPU backend does six times as slowly.
     scale = _rsqrt(_mean(_square(rows), -1) + eps)  # [rows, 1]
-    rows = rounded(rows * ops.tile(scale, (1, rows.shape[1])), x.dtype)  # [rows, H]
-    rows = ops.tile(weight, (rows.shape[0], 1)) * rows  # [rows, H]
+    if rows.shape[0] > 1:
+        # Factors are tiled and not broadcast, which the CPU backend does six times as slowly.
+        scale = ops.tile(scale, (1, rows.shape[1]))  # [rows, H]
+        weight = ops.tile(weight, (rows.shape[0], 1))  # [rows, H]
+    rows = weight * rounded(rows * scale, x.dtype)  # [rows, H]
     return cast(rows.reshape(x.shape), x.dtype)
 
 
@@ -115,25 +117,23 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, dtype: Any = ms.float32) -> Tens
     to the sine, which gives the same bits: (-b) * s == b * (-s).
 
     Args:
-        x: [rows, heads, hs], in the kernels' dtype, as the tables.
-        cos: [rows, hs].
-        sin: [rows, hs].
+        x: [B, n, S, hs], in the kernels' dtype, as the tables.
+        cos: [B, S, hs].
+        sin: [B, S, hs].
         dtype: What each of the three steps is rounded to: float32 in the vision tower, the hidden
             dtype in the text model (reference: ``apply_rotary_pos_emb_vision``,
             ``apply_multimodal_rotary_pos_emb``).
 
     Returns:
-        [rows, heads, hs], of x's dtype.
+        [B, n, S, hs], of x's dtype.
     """
-    rows, heads, width = x.shape
+    batch, heads, length, width = x.shape
     half = width // 2
-    x = x.contiguous()  # once, and not in each of the operations below
-    swapped = ops.gather(x.reshape(rows, heads, 2, half), Tensor([1, 0], ms.int32), 2)
-    sin = ops.concat((-sin[:, :half], sin[:, half:]), -1)  # [rows, hs]
-    cos, sin = (ops.tile(t, (1, heads)).reshape(rows, heads, width) for t in (cos, sin))
-    straight = rounded(x * cos, dtype)
-    crossed = rounded(swapped.reshape(rows, heads, width) * sin, dtype)
-    return rounded(straight + crossed, dtype)
+    halves = x.reshape(batch, heads, length, 2, half)
+    swapped = ops.gather(halves, Tensor([1, 0], ms.int32), 3).reshape(x.shape)
+    sin = ops.concat((-sin[..., :half], sin[..., half:]), -1)  # [B, S, hs]
+    cos, sin = (ops.tile(table.expand_dims(1), (1, heads, 1, 1)) for table in (cos, sin))
+    return rounded(rounded(x * cos, dtype) + rounded(swapped * sin, dtype), dtype)
 
 
 def causal_mask(

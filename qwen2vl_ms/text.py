@@ -13,10 +13,11 @@ from collections.abc import Callable
 from mindspore import Tensor, nn, ops
 
 from qwen2vl_ms import ops as F
-from qwen2vl_ms.attention import attention, widened_mask
+from qwen2vl_ms.attention import attention
 from qwen2vl_ms.cache import KVCache, LayerCache
 from qwen2vl_ms.config import Qwen2VLTextConfig
 from qwen2vl_ms.graph import compiled
+from qwen2vl_ms.head_layout import heads_first
 from qwen2vl_ms.layers import Embedding, Linear, RMSNorm
 from qwen2vl_ms.positions import Ints
 from qwen2vl_ms.precision import Policy
@@ -83,23 +84,20 @@ class Qwen2VLAttention(nn.Cell):
         query, key, value = self.project(hidden_states, *position_embeddings)
         if cache is not None:
             key, value = cache.append(key, value)  # [B, nkv, L, hs]
+            attention_mask = cache.widened(attention_mask, key.shape[2])
         return self.mix(query, key, value, attention_mask)
 
     def project(self, hidden_states: Tensor, cos: Tensor, sin: Tensor) -> Heads:
         """Queries [B, nh, S, hs], keys and values [B, nkv, S, hs], rotated; can be compiled."""
-        batch, length, _ = hidden_states.shape
-        kernel, width = self.q_proj.weight.dtype, self.head_dim
+        kernel = self.q_proj.weight.dtype
         query, key, value = (
             F.settled(project(hidden_states), kernel)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        cos, sin = (F.settled(table, kernel).reshape(-1, width) for table in (cos, sin))
-        qk = F.rotate(self._joined(query, key), cos, sin, self.hidden)  # [B*S, nh + nkv, hs]
-        qk, value = (
-            F.settled(x, self.kernel, *self.narrowing).reshape(batch, length, -1, width)
-            for x in (qk, value)
-        )
-        qk, value = qk.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)  # [B, n, S, hs]
+        cos, sin = F.settled(cos, kernel), F.settled(sin, kernel)
+        qk = F.rotate(self._joined(query, key), cos, sin, self.hidden)  # [B, nh + nkv, S, hs]
+        value = heads_first(value, self.head_dim)  # [B, nkv, S, hs]
+        qk, value = (F.settled(x, self.kernel, *self.narrowing) for x in (qk, value))
         return qk[:, : self.num_heads], qk[:, self.num_heads :], value
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
@@ -110,9 +108,8 @@ class Qwen2VLAttention(nn.Cell):
         return self.o_proj(F.cast(mixed, self.hidden))
 
     def _joined(self, query: Tensor, key: Tensor) -> Tensor:
-        """Heads of queries, then of keys, which are rotated alike: [B*S, nh + nkv, hs]."""
-        rows = query.shape[0] * query.shape[1]
-        both = (query.reshape(rows, -1, self.head_dim), key.reshape(rows, -1, self.head_dim))
+        """Heads of queries, then of keys, which are rotated alike: [B, nh + nkv, S, hs]."""
+        both = heads_first(query, self.head_dim), heads_first(key, self.head_dim)
         return ops.concat(both, axis=1)
 
 
@@ -166,7 +163,8 @@ class Qwen2VLDecoderLayer(nn.Cell):
         query, key, value = before(hidden_states, *tables)
         if cache is not None:
             key, value = cache.append(key, value)
-        return after(hidden_states, query, key, value, widened_mask(mask, key.shape[2]))
+            mask = cache.widened(mask, key.shape[2])
+        return after(hidden_states, query, key, value, mask)
 
     def _before(self, hidden_states: Tensor, cos: Tensor, sin: Tensor) -> Heads:
         return self.self_attn.project(self.input_layernorm(hidden_states), cos, sin)

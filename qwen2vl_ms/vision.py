@@ -13,13 +13,14 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import numpy.typing as npt
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 
 from qwen2vl_ms import ops as F
-from qwen2vl_ms.attention import segmented_attention
+from qwen2vl_ms.attention import attend, attend_fused
 from qwen2vl_ms.config import Qwen2VLVisionConfig
 from qwen2vl_ms.errors import Qwen2VLError
 from qwen2vl_ms.graph import compiled
+from qwen2vl_ms.head_layout import HeadLayout, Part
 from qwen2vl_ms.layers import GELU, LayerNorm, Linear
 from qwen2vl_ms.positions import Ints, check_grid, vision_cu_seqlens, vision_position_ids
 from qwen2vl_ms.precision import Policy
@@ -86,26 +87,68 @@ class VisionAttention(nn.Cell):
         Returns:
             [N, E].
         """
-        return self.mix(hidden_states, segment_ends(cu_seqlens), *position_embeddings)
-
-    def mix(self, hidden_states: Tensor, ends: tuple[int, ...], cos: Tensor, sin: Tensor) -> Tensor:
-        """The same for segments that end at ``ends``; it can be compiled."""
-        qkv = F.settled(self.qkv(hidden_states), self.qkv.weight.dtype)
-        qk, value = self._split(qkv)  # [N, 2*nh, hs], [N, nh, hs]
-        qk = F.rotate(F.settled(qk, ms.float32), cos, sin)  # in float32, as in the reference
-        qk = F.settled(qk, self.kernel, self.hidden, self.dtype)
-        value = F.settled(value, self.kernel, *self.narrowing)
-        query, key = qk[:, : self.num_heads], qk[:, self.num_heads :]
-        mixed = segmented_attention(
-            self.implementation, query, key, value, ends, self.scaling, self.dtype
+        layout = HeadLayout.of(segment_ends(cu_seqlens), self.num_heads)
+        return self.mix(
+            hidden_states,
+            *position_embeddings,
+            layout.ends,
+            layout.parts,
+            layout.back,
+            *layout.rows,
         )
-        return self.proj(F.cast(mixed, self.hidden))
 
-    def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
-        """Thirds of the fused product: queries with keys, which are rotated alike, and values."""
-        patches, heads = qkv.shape[0], self.num_heads
-        qkv = qkv.reshape(patches, 3 * heads, -1)  # [N, 3*nh, hs]
-        return qkv[:, : 2 * heads], qkv[:, 2 * heads :]
+    def mix(
+        self,
+        hidden_states: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        ends: tuple[int, ...],
+        parts: tuple[Part, ...],
+        back: Tensor,
+        *rows: Tensor,
+    ) -> Tensor:
+        """The same, given what a `HeadLayout` holds; it can be compiled."""
+        qkv = F.settled(self.qkv(hidden_states), self.qkv.weight.dtype)
+        heads = self._heads(qkv)  # [N*3*nh, hs]
+        if self.implementation == "flash":
+            mixed = self._fused(heads, cos, sin, ends)
+        else:
+            mixed = [
+                self._part(ops.gather(heads, rows[i], 0), cos, sin, parts[i])
+                for i in range(len(parts))
+            ]
+            joined = mixed[0] if len(mixed) == 1 else ops.concat(mixed, axis=0)  # [nh*N, hs]
+            mixed = ops.gather(joined, back, 0).reshape(hidden_states.shape)  # [N, E]
+        return self.proj(F.cast(F.cast(mixed, self.dtype), self.hidden))
+
+    def _heads(self, qkv: Tensor) -> Tensor:
+        """Thirds of the fused product [N, 3*E]: rows of all queries' heads, keys' and values'."""
+        return qkv.reshape(-1, qkv.shape[1] // (3 * self.num_heads))
+
+    def _part(self, heads: Tensor, cos: Tensor, sin: Tensor, part: Part) -> Tensor:
+        """Attention of g heads within n patches: [3*g*n, hs] to [g*n, hs]."""
+        start, end, count = part
+        heads = heads.reshape(1, 3 * count, end - start, -1)
+        tables = cos[start:end].expand_dims(0), sin[start:end].expand_dims(0)
+        qk, value = self._rotated(heads[:, : 2 * count], *tables), heads[:, 2 * count :]
+        value = F.settled(value, self.kernel, *self.narrowing)
+        query, key = qk[:, :count], qk[:, count:]  # [1, g, n, hs]
+        mixed = attend(self.implementation, query, key, value, None, self.scaling, self.dtype)
+        return mixed.reshape(-1, mixed.shape[-1])
+
+    def _fused(self, heads: Tensor, cos: Tensor, sin: Tensor, ends: tuple[int, ...]) -> Tensor:
+        """Attention of all segments in one kernel: [N*3*nh, hs] to [N, E]."""
+        count = self.num_heads
+        heads = heads.reshape(cos.shape[0], 3 * count, 1, -1)  # [N, 3*nh, 1, hs]
+        qk = self._rotated(heads[:, : 2 * count], cos.expand_dims(1), sin.expand_dims(1))
+        value = F.settled(heads[:, 2 * count :], self.kernel, *self.narrowing)
+        query, key, value = (x.squeeze(2) for x in (qk[:, :count], qk[:, count:], value))
+        return attend_fused(query, key, value, ends, self.scaling)
+
+    def _rotated(self, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Rotate in float32, as the reference, and round: [B, n, S, hs] to the same shape."""
+        heads = F.rotate(F.cast(heads, ms.float32), cos, sin)
+        return F.settled(heads, self.kernel, self.hidden, self.dtype)
 
 
 class VisionMlp(nn.Cell):
@@ -144,7 +187,11 @@ class Qwen2VLVisionBlock(nn.Cell):
     ) -> Tensor:
         """[N, E] to [N, E]; the other arguments as in `VisionAttention`."""
         if self.graph is not None:
-            return self.graph(hidden_states, segment_ends(cu_seqlens), *position_embeddings)
+            layout = HeadLayout.of(segment_ends(cu_seqlens), self.attn.num_heads)
+            return self.graph(
+                hidden_states, *position_embeddings,
+                layout.ends, layout.parts, layout.back, *layout.rows,
+            )  # fmt: skip
         hidden_states = hidden_states + self.attn(
             hidden_states=self.norm1(hidden_states),
             cu_seqlens=cu_seqlens,
@@ -153,10 +200,19 @@ class Qwen2VLVisionBlock(nn.Cell):
         return hidden_states + self.mlp(self.norm2(hidden_states))
 
     def _whole(
-        self, hidden_states: Tensor, ends: tuple[int, ...], cos: Tensor, sin: Tensor
+        self,
+        hidden_states: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        ends: tuple[int, ...],
+        parts: tuple[Part, ...],
+        back: Tensor,
+        *rows: Tensor,
     ) -> Tensor:
         """The same as one graph."""
-        hidden_states = hidden_states + self.attn.mix(self.norm1(hidden_states), ends, cos, sin)
+        hidden_states = hidden_states + self.attn.mix(
+            self.norm1(hidden_states), cos, sin, ends, parts, back, *rows
+        )
         return hidden_states + self.mlp(self.norm2(hidden_states))
 
 

@@ -43,7 +43,8 @@ def _split_per_head(original: Callable[..., Any]) -> Callable[..., Any]:
 
         patches, heads = qkv.shape[0], self.num_heads
         each = qkv.reshape(patches, heads, 3, -1)
-        return ops.concat((each[:, :, 0], each[:, :, 1]), axis=1), each[:, :, 2]
+        thirds = ops.concat((each[:, :, 0], each[:, :, 1], each[:, :, 2]), axis=1)
+        return thirds.reshape(-1, each.shape[-1])
 
     return in_layer(".blocks.3.", faulty)(original)
 
@@ -89,7 +90,7 @@ FAULTS = (
           "vision:VisionMlp.construct", in_layer(".blocks.2.", _erf_gelu)),
     Fault("qkv-order", "fused q, k, v split per head instead of per third, in one block",
           "general", "visual.blocks.3.attn", VISUAL,
-          "vision:VisionAttention._split", _split_per_head),
+          "vision:VisionAttention._heads", _split_per_head),
     Fault("gelu-tanh-merger", "tanh approximation of GELU in the merger", "MindONE tutorial",
           "visual.merger", VISUAL, "layers:GELU.construct", _tanh_gelu),
     Fault("merger-order", "the 2x2 patches of a token taken column by column", "general",

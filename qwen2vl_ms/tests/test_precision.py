@@ -73,7 +73,7 @@ def rms(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 def text_rotation(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """``apply_multimodal_rotary_pos_emb`` after its sections: in the hidden dtype."""
-    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)  # [B, 1, S, hs]
     return x * cos + theirs.rotate_half(x) * sin
 
 
@@ -94,7 +94,7 @@ def rotated(x: Any, cos: Any, sin: Any, dtype: Any = None) -> Any:
 
 
 ROWS, WEIGHT, BIAS = normal(64, 320, scale=3), normal(320), normal(320)
-TABLES = normal(7, 3, 8), np.cos(normal(7, 8)), np.sin(normal(7, 8))
+TABLES = normal(2, 3, 7, 8), np.cos(normal(2, 7, 8)), np.sin(normal(2, 7, 8))
 HEADS = (normal(2, 6, 9, 16, scale=2), normal(2, 2, 40, 16, scale=2), normal(2, 2, 40, 16))
 MASK = np.tile(np.where(np.tri(9, 40, 31) > 0, 0, -6e4).astype(np.float32), (2, 1, 1, 1))
 
