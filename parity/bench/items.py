@@ -27,6 +27,8 @@ class Item:
         measure: `TIME` or `MEMORY`.
         goal: The largest ratio to the baseline that is aimed at, for the port, or None.
         largest_error: Relative; a result that is further from the baseline's is another result.
+        warm: A size to run once before memory is measured, so that weights that are mapped from
+            their file are read, and threads are there; or nothing.
         absent: Contestants that are left out, with the reason.
     """
 
@@ -41,6 +43,7 @@ class Item:
     measure: str = TIME
     goal: float | None = None
     largest_error: float = 1e-4
+    warm: Mapping[str, int] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
 
     def title(self, quick: bool) -> str:
@@ -69,6 +72,7 @@ class Item:
             "folder": str(folder),
             "size": size | ({"inputs": str(inputs)} if inputs else {}),
             "repeats": self.repeats,
+            "warm": dict(self.warm),
         }
 
 
@@ -122,6 +126,7 @@ ITEMS = (
         "memory", "memory of an image of {pixels} in 2 vision blocks",
         MODEL, "vision-tower", "vision", {"grid_height": 98, "grid_width": 146},
         {"grid_height": 24, "grid_width": 36}, measure=MEMORY, goal=1.2,
+        warm={"grid_height": 2, "grid_width": 2},
         absent={"eager": EAGER_MEMORY, "mindnlp": EAGER_MEMORY},
     ),
 )  # fmt: skip

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from parity.bench.items import MODEL, TIME, Item
+from parity.bench.mindspore_profile import RUNS
 from parity.bench.protocol import Worker
 from parity.bench.rounds import Plan
 
@@ -105,7 +106,7 @@ def profile_items(items: Sequence[Item], plan: Plan) -> Iterator[str]:
             if item.kind != MODEL or item.measure != TIME:
                 continue
             request = plan.request(item)
-            request["size"]["runs"] = 7  # of the cache of decoding
+            request["size"]["runs"] = RUNS + 1  # that the cache of decoding has to hold
             size = request["size"] | LEAST.get(item.task, {})
             found = worker.ask("profile", **request)
             # A tiny model has next to no numbers in it as it is.

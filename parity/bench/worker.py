@@ -75,6 +75,8 @@ class Service:
 
     def memory(self, request: Message) -> Message:
         """Run an item for the first time in this process, and say how much memory that took."""
+        if warm := request.get("warm"):
+            self._load({**request, "size": warm}).run()
         task = self._load(request)
         task.reset()
         gc.collect()
