@@ -1,10 +1,10 @@
 """Measuring the gates: between what the faithful port shows and what planted faults show.
 
-A gate is the smallest of 2, 3, 4, 6, 8, 12, ... that is at least ``HEADROOM`` times the largest
-ratio of the faithful port over all cases. It is of use only if faults exceed a gate at their own
-points, which is measured too and written beside the gates. A fault that changes less than rounding
-does (an epsilon in bf16) is not visible in that dtype: no gate that lets the faithful port pass
-could catch it.
+A gate is ``HEADROOM`` times the largest ratio of the faithful port over all cases, rounded up to
+two digits, and never under 2. It is of use only if faults exceed a gate at their own points, which
+is measured too and written beside the gates. A fault that changes less than rounding does (an
+epsilon in bf16) is not visible in that dtype: no gate that lets the faithful port pass could catch
+it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from parity.core.errors import ParityError
 from parity.core.files import temporary_beside
 from parity.core.numerics import PRECISIONS
-from parity.core.points import STAGES
+from parity.core.points import LEVELS, STAGES
 from parity.core.rows import Kind, Row, Verdict
 from parity.core.stats import Gate
 from parity.core.tolerance import DEFAULT_FILE, SCOPES, Gates
@@ -31,7 +32,7 @@ from parity.faults import catalogue
 from parity.session import Session, version
 from parity.settings import Settings
 
-HEADROOM = 2.5
+HEADROOM = 2.0
 OPEN = Gates(*(Gate(*(sys.float_info.max for _ in fields(Gate))) for _ in SCOPES))
 """Gates to measure under: a dtype has none before it was measured."""
 FIGURES = tuple(field.name for field in fields(Gate))
@@ -47,10 +48,10 @@ class Largest:
 
     @property
     def gate(self) -> float:
-        """The proposed gate: a power of two or half more, never under 2."""
+        """The proposed gate, two digits, never under 2."""
         least = max(HEADROOM * self.ratio, 2.0)
-        power = 2.0 ** math.floor(math.log2(least))
-        return next(gate for gate in (power, 1.5 * power, 2 * power) if gate >= least)
+        unit = 10.0 ** (math.floor(math.log10(least)) - 1)
+        return round(math.ceil(least / unit) * unit, 6)
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,16 @@ Measured = dict[tuple[str, str], Largest]
 def faithful(session: Session, dtype: str) -> Measured:
     """The largest ratio of each (scope, figure) over every selected case of the port as it is.
 
+    At both levels: a block that is judged as a whole (as in graph mode) adds up more roundings.
+
     Raises:
         ParityError: the port is wrong in a way that no gate measures, so it is not faithful.
     """
     found: Measured = {(scope, figure): Largest() for scope in SCOPES for figure in FIGURES}
-    for case in session.cases:
-        session.say(f"faithful port, {case.name}")
-        rows = session.run(case, dtype)
+    both = [at_level(session, level) for level in LEVELS]
+    for case, one in product(session.cases, both):
+        session.say(f"faithful port, {case.name}, {one.settings.level} level")
+        rows = one.run(case, dtype)
         wrong = next((row for row in rows if _measures_nothing(row)), None)
         if wrong is not None:
             raise ParityError(
@@ -100,6 +104,11 @@ def faithful(session: Session, dtype: str) -> Measured:
             if not seen.ratio <= found[key].ratio:
                 found[key] = seen
     return found
+
+
+def at_level(session: Session, level: str) -> Session:
+    """The same session at another level."""
+    return Session(replace(session.settings, level=level), session.say, gates=session.gates)
 
 
 def _measures_nothing(row: Row) -> bool:
@@ -158,10 +167,9 @@ def _check_planted(fault: str, dtype: str, rows: Iterable[Row]) -> None:
 
 HEADER = f"""\
 # Largest passing ratios. Made by `python -m parity calibrate`; what was measured is beside each:
-# a gate is the smallest of 2, 3, 4, 6, 8, 12, ... from {HEADROOM:g} times the faithful port's
-# largest ratio. A planted fault exceeds one at its own point, unless it is marked as not visible:
-# it then changes less than {HEADROOM:g} times what rounding in that dtype does to the faithful
-# port.
+# a gate is {HEADROOM:g} times the faithful port's largest ratio, and never under 2. A planted fault
+# exceeds one at its own point, unless it is marked as not visible: it then changes less than
+# {HEADROOM:g} times what rounding in that dtype does to the faithful port.
 """
 SECTION = re.compile(r"^\[([\w-]+)\]$", re.MULTILINE)
 

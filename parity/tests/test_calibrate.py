@@ -7,6 +7,7 @@ import pytest
 from parity import calibrate
 from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
+from parity.core.rows import Kind
 from parity.core.tolerance import DEFAULT_FILE, SCOPES, load_gates
 from parity.faults import catalogue, planted
 from parity.session import Session, Settings
@@ -28,8 +29,8 @@ def test_a_gate_leaves_headroom_and_is_not_much_larger():
     for ratio in (0.0, 0.4, 1.0, 5.1, 300.0):
         gate = calibrate.Largest(ratio).gate
         assert gate >= calibrate.HEADROOM * ratio
-        assert gate in {2.0**k * half for k in range(1, 20) for half in (1, 1.5)}
-        assert gate == 2 or gate <= 1.5 * calibrate.HEADROOM * ratio
+        assert gate == float(f"{gate:.2g}")
+        assert gate == 2 or gate <= 1.1 * calibrate.HEADROOM * ratio
 
 
 def test_the_faithful_port_uses_no_more_of_the_gates_than_they_were_made_for(measured):
@@ -38,6 +39,17 @@ def test_the_faithful_port_uses_no_more_of_the_gates_than_they_were_made_for(mea
         gate = getattr(getattr(gates, scope), figure)
         assert seen.ratio * calibrate.HEADROOM <= gate, (scope, figure, seen)
         assert seen.gate <= gate
+
+
+def test_blocks_as_a_whole_are_measured_too(measured):
+    """Their roundings add up; graph mode is held to the same gates."""
+    block = Session(Settings(cases=CASE, level="block"))
+    rows = block.run(block.cases[0], "fp32")
+    for figure in calibrate.FIGURES:
+        found = [r.local.slices[figure].ratio for r in rows
+                 if r.kind is Kind.FLOAT and r.local and figure in r.local.slices]  # fmt: skip
+        assert found
+        assert max(found) <= measured[("local", figure)].ratio
 
 
 def margin(ratio, gate=32.0, faithful=10.0):
@@ -103,8 +115,9 @@ def test_a_fault_within_the_gates_is_not_detected():
 
 
 def test_a_fault_that_rounding_hides_is_not_visible():
-    assert margin(26.0).visible, "it stands out of rounding, so the gate is too loose"
-    assert not margin(25.0).visible
+    edge = calibrate.HEADROOM * 10
+    assert margin(edge + 1).visible, "it stands out of rounding, so the gate is too loose"
+    assert not margin(edge).visible
 
 
 def test_a_wrong_port_cannot_be_measured():
