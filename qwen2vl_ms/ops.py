@@ -25,6 +25,7 @@ arithmetic on operands that were tiled to one shape first.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import mindspore as ms
@@ -32,6 +33,9 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from qwen2vl_ms.positions import Ints
+
+LARGE = 2**24  # numbers: 64 MiB in float32
+BLOCK = 2**23
 
 _matmul_bt = ops.MatMul(transpose_b=True)
 _bias_add = ops.BiasAdd()
@@ -59,12 +63,40 @@ def settled(x: Tensor, kernel: Any, *dtypes: Any) -> Tensor:
     return cast(x, kernel)
 
 
+def by_blocks(function: Callable[[Tensor], Tensor], rows: Tensor, width: int) -> Tensor:
+    """Apply a function of rows to blocks of them where the result is large.
+
+    What the function needs in between is then small beside its result, which is written in place.
+
+    Args:
+        function: [r, in] to [r, width], each row by itself, dtype unchanged.
+        rows: [R, in].
+        width: Of the result.
+
+    Returns:
+        [R, width].
+    """
+    count = rows.shape[0]
+    if count * width <= LARGE:
+        return function(rows)
+    result = ops.zeros((count, width), rows.dtype)
+    step = max(1, BLOCK // width)
+    for start in range(0, count, step):
+        end = min(start + step, count)
+        result[start:end] = function(rows[start:end])
+    return result
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias``, rounded once: [..., in] and [out, in] to [..., out]."""
-    rows = cast(x, weight.dtype).reshape(-1, x.shape[-1])
-    rows = _matmul_bt(rows, weight)  # [rows, out]
-    rows = rows if bias is None else _bias_add(rows, bias)
-    return cast(rows.reshape(*x.shape[:-1], weight.shape[0]), x.dtype)
+
+    def product(rows: Tensor) -> Tensor:
+        rows = _matmul_bt(rows, weight)
+        return rows if bias is None else _bias_add(rows, bias)
+
+    outputs = weight.shape[0]
+    rows = by_blocks(product, cast(x, weight.dtype).reshape(-1, x.shape[-1]), outputs)
+    return cast(rows.reshape(*x.shape[:-1], outputs), x.dtype)
 
 
 def embedding(ids: Tensor, weight: Tensor) -> Tensor:
@@ -80,8 +112,13 @@ def gelu(x: Tensor, kernel: Any = ms.float32) -> Tensor:
 
 def quick_gelu(x: Tensor, kernel: Any = ms.float32) -> Tensor:
     """``x * sigmoid(1.702 x)``, the vision MLP's activation, rounded at each of its three steps."""
-    # In one expression, so that no step's result outlives the next step.
-    return x * cast(_sigmoid(rounded(cast(x, kernel) * 1.702, x.dtype)), x.dtype)
+    dtype = x.dtype
+
+    def activated(rows: Tensor) -> Tensor:
+        return rows * rounded(_sigmoid(rounded(rows * 1.702, dtype)), dtype)
+
+    rows = by_blocks(activated, cast(x, kernel).reshape(-1, x.shape[-1]), x.shape[-1])
+    return cast(rows.reshape(x.shape), dtype)
 
 
 def silu(x: Tensor, kernel: Any = ms.float32) -> Tensor:

@@ -165,3 +165,18 @@ def test_the_seam_is_where_rounding_is() -> None:
     package = Path(ops.__file__).parent
     found = {p.name for p in package.glob("*.py") if inexact.search(p.read_text(encoding="utf-8"))}
     assert found == {"attention.py", "ops.py"}
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of seven rows, the last one shorter, against all rows at once."""
+    weight, bias = normal(320, 1280), normal(320)
+    inputs = [ms.Tensor(x) for x in (ROWS, weight, bias)]
+    whole = ops.linear(*inputs).asnumpy(), ops.quick_gelu(inputs[0]).asnumpy()
+    sizes = []
+    original = ops._bias_add
+    monkeypatch.setattr(ops, "_bias_add", lambda x, b: sizes.append(len(x)) or original(x, b))
+    monkeypatch.setattr(ops, "LARGE", 1000)
+    monkeypatch.setattr(ops, "BLOCK", 7 * 320)
+    np.testing.assert_allclose(ops.linear(*inputs).asnumpy(), whole[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(ops.quick_gelu(inputs[0]).asnumpy(), whole[1])
+    assert sizes == [7] * 9 + [1]
