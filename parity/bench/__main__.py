@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +16,8 @@ import typer
 
 from parity.bench.contestants import CONTESTANTS, Contestant, mindnlp
 from parity.bench.facts import machine, told_versions
-from parity.bench.items import ITEMS, select
-from parity.bench.rounds import Plan, Result, measure
+from parity.bench.items import ITEMS, Item, select
+from parity.bench.rounds import Plan, Report, Result, measure
 from parity.bench.table import failures, markdown, remarks, tables_of
 from parity.core.errors import ParityError
 
@@ -83,6 +84,8 @@ def bench(
     on them. Exit status: **0** measured, **1** something could not be measured, **2** the run
     could not be made.
 
+    A run that is stopped shows what it has measured by then.
+
     Close other programs first. `python -m parity.bench --quick` tries everything in a minute or
     two, `python -m parity.bench profile` says where the port's time goes.
     """
@@ -94,9 +97,12 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="parity-bench-") as scratch:
         plan = Plan(tuple(contestants), rounds or (QUICK_ROUNDS if quick else ROUNDS), threads,
                     quick, Path(scratch))  # fmt: skip
-        versions: dict[str, dict[str, str]] = {}
-        results = _with_progress(items, plan, versions)
-    facts |= _facts(plan, versions)
+        report = Report()
+        stopped = _with_progress(items, plan, report)
+    results = [report.results[item.name] for item in items if item.name in report.results]
+    if stopped is not None and not results:
+        raise stopped
+    facts |= _facts(plan, report.versions)
     if json_file:
         _write(json_file, {"facts": facts, "results": [result.as_json() for result in results]})
     if as_markdown:
@@ -106,6 +112,10 @@ def bench(
     problems = failures(results)
     for line in problems:
         typer.echo(f"could not be measured: {line}", err=True)
+    if stopped is not None:
+        left = [item.name for item in items if item.name not in report.results]
+        typer.echo(f"stopped before the end, without {', '.join(left)}", err=True)
+        raise stopped
     raise typer.Exit(NOT_ALL if problems else 0)
 
 
@@ -142,7 +152,8 @@ def _facts(plan: Plan, versions: dict[str, dict[str, str]]) -> dict[str, str]:
     }
 
 
-def _with_progress(items: Any, plan: Plan, versions: dict[str, dict[str, str]]) -> list[Result]:
+def _with_progress(items: Sequence[Item], plan: Plan, report: Report) -> BaseException | None:
+    """Measure; what stopped it, if anything did, with what was measured by then in ``report``."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeElapsedColumn as Elapsed
@@ -153,7 +164,11 @@ def _with_progress(items: Any, plan: Plan, versions: dict[str, dict[str, str]]) 
         shown = replace(
             plan, step=lambda doing: progress.update(task, advance=1, description=doing)
         )
-        return measure(items, shown, versions)
+        try:
+            measure(items, shown, report)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            return stop
+    return None
 
 
 def _print(results: list[Result], facts: dict[str, str]) -> None:

@@ -110,13 +110,21 @@ class Plan:
         return item.request(self.quick, folder, self.rounds, path)
 
 
-def measure(items: Sequence[Item], plan: Plan, versions: dict[str, dict[str, str]]) -> list[Result]:
-    """Measure ``items``, and note in ``versions`` what each contestant is made of.
+@dataclass
+class Report:
+    """What is known so far: the results by item, and what each contestant is made of."""
 
-    Workers stay for all items that are timed of one field, and a framework is loaded once. What a
+    results: dict[str, Result] = field(default_factory=dict)
+    versions: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def measure(items: Sequence[Item], plan: Plan, report: Report) -> list[Result]:
+    """Measure ``items``, and add each to ``report`` as soon as it is done.
+
+    Workers stay for all items that are timed of one kind, so a framework is loaded once. What a
     contestant cannot do is a failure in its figures.
     """
-    results: dict[str, Result] = {}
+    results, versions = report.results, report.versions
     for kind in dict.fromkeys(item.kind for item in items):
         timed = [item for item in items if item.kind == kind and item.measure != MEMORY]
         wanted = [c for c in plan.contestants if any(c in able(i, plan.contestants) for i in timed)]

@@ -20,7 +20,17 @@ from parity.bench.mindspore_profile import _inside, plain_name
 from parity.bench.profiling import COPIES, DISPATCH, ELEMENTWISE, kind_of, lines_of, parts
 from parity.bench.protocol import Worker, WorkerError, cpus
 from parity.bench.ratios import Spread, check_same, met, relative_error, round_ratios
-from parity.bench.rounds import ADDED, SECONDS, TOTAL, Figures, Plan, Result, measure, rotated
+from parity.bench.rounds import (
+    ADDED,
+    SECONDS,
+    TOTAL,
+    Figures,
+    Plan,
+    Report,
+    Result,
+    measure,
+    rotated,
+)
 from parity.bench.table import failures, markdown, rows_of, tables_of
 from parity.core.errors import ParityError
 from parity.tests.test_cli import refused
@@ -200,13 +210,14 @@ def plan_of(scratch, *contestants, rounds=2):
 def test_contestants_take_turns_on_a_real_item(scratch):
     done: list[str] = []
     plan = replace(plan_of(scratch, PORT, replace(PORT, name="again")), step=done.append)
-    versions: dict[str, dict[str, str]] = {}
-    (result,) = measure([PHOTO], plan, versions)
+    report = Report()
+    (result,) = measure([PHOTO], plan, report)
     assert [len(f.series[SECONDS]) for f in result.figures.values()] == [2, 2]
     assert all(f.error == 0.0 and f.failure is None for f in result.figures.values())
     assert len(done) == plan.steps([PHOTO]) == 6
-    assert set(versions) == {"port-pictures", "again"}
-    assert versions["again"]["numpy"] == np.__version__
+    assert report.results == {"photo": result}
+    assert set(report.versions) == {"port-pictures", "again"}
+    assert report.versions["again"]["numpy"] == np.__version__
     assert failures([result]) == []
     pixels = np.load(scratch / "photo-again.npy")
     assert pixels.shape == (336 * 504 // 196, 1176)
@@ -215,7 +226,7 @@ def test_contestants_take_turns_on_a_real_item(scratch):
 
 def test_memory_is_measured_in_a_process_of_its_own(scratch):
     item = replace(PHOTO, name="memory-of-photo", measure=MEMORY)
-    (result,) = measure([item], plan_of(scratch, PORT), {})
+    (result,) = measure([item], plan_of(scratch, PORT), Report())
     series = result.figures["port-pictures"].series
     assert series[TOTAL][0] > series[ADDED][0] > 336 * 504 * 2 * 3 * 4  # the floats it returns
     added, total = rows_of(result)
@@ -235,7 +246,9 @@ def test_memory_is_measured_in_a_process_of_its_own(scratch):
 )
 def test_what_goes_wrong_is_one_line_and_the_others_go_on(scratch, name, words):
     item = replace(PHOTO, largest_error=1e-3)
-    results = measure([item, replace(item, name="next")], plan_of(scratch, PORT, odd(name)), {})
+    results = measure(
+        [item, replace(item, name="next")], plan_of(scratch, PORT, odd(name)), Report()
+    )
     assert all(not r.figures["port-pictures"].failure for r in results)
     assert all(len(r.figures["port-pictures"].series[SECONDS]) == 2 for r in results)
     lines = failures(results)
@@ -245,7 +258,7 @@ def test_what_goes_wrong_is_one_line_and_the_others_go_on(scratch, name, words):
 
 
 def test_nobody_is_measured_without_a_baseline(scratch):
-    (result,) = measure([PHOTO], plan_of(scratch / "..", odd("Killed"), PORT), {})
+    (result,) = measure([PHOTO], plan_of(scratch / "..", odd("Killed"), PORT), Report())
     assert "no result to compare with" in failures([result])[1]
     assert rows_of(result)[0].cell(PORT) == "failed"
 
@@ -431,6 +444,30 @@ def test_an_interrupted_run_leaves_no_worker(sent):
     assert "Traceback" not in errors
     assert workers
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_shows_what_it_has(tmp_path):
+    """Stopped in its second item, it still tells of the first."""
+    command = [sys.executable, "-m", "parity.bench", "--quick", "--only", "photo", "--rounds", "1",
+               "--only", "photo-resized", "--json", str(tmp_path / "found.json"), "--markdown"]  # fmt: skip
+    variables = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env=variables) as run:  # fmt: skip
+        until = time.monotonic() + 100
+        while not list(tmp_path.glob("parity-bench-*/photo-resized.png")):
+            assert run.poll() is None, run.stderr.read()
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        run.send_signal(signal.SIGINT)
+        output, errors = run.communicate(timeout=60)
+    assert run.returncode != 0
+    assert "Traceback" not in errors
+    assert "stopped before the end, without photo-resized" in errors
+    assert "| preprocessing a 336x504 photograph, size kept |" in output
+    assert "resized |" not in output
+    data = json.loads((tmp_path / "found.json").read_text())
+    assert [result["item"]["name"] for result in data["results"]] == ["photo"]
 
 
 @pytest.mark.slow
