@@ -449,8 +449,9 @@ def test_an_interrupted_run_leaves_no_worker(sent):
 @pytest.mark.slow
 def test_a_run_that_is_stopped_shows_what_it_has(tmp_path):
     """Stopped in its second item, it still tells of the first."""
-    command = [sys.executable, "-m", "parity.bench", "--quick", "--only", "photo", "--rounds", "1",
-               "--only", "photo-resized", "--json", str(tmp_path / "found.json"), "--markdown"]  # fmt: skip
+    command = [sys.executable, "-m", "parity.bench", "--quick", "--rounds", "1", "--markdown",
+               "--only", "photo", "--only", "photo-resized",
+               "--json", str(tmp_path / "found.json")]  # fmt: skip
     variables = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, env=variables) as run:  # fmt: skip
