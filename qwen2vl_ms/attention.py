@@ -28,8 +28,8 @@ from qwen2vl_ms.precision import Policy
 IMPLEMENTATIONS = ("auto", "eager", "chunked", "flash")
 ALIASES = {"flash_attention_2": "flash"}  # as Hugging Face and MindONE call it
 EAGER_SCORES = 2**24  # 64 MiB in float32
-QUERY_BLOCK = 256
-KEY_BLOCK = 2048
+BLOCK_SCORES = 2**23  # scores of a block of queries against a block of keys
+KEY_BLOCK = 2**14
 
 Block = tuple[Tensor, Tensor, Tensor]
 
@@ -181,11 +181,13 @@ def _chunked(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, dtype: Any
 ) -> Tensor:
     """Blocks of queries, each against all blocks of keys (online softmax, Milakov 2018)."""
+    batch, groups, shared, length, _ = query.shape
     keys = blocks_of(key.shape[2], KEY_BLOCK)
+    together = BLOCK_SCORES // (batch * groups * shared * min(key.shape[2], KEY_BLOCK))
     # Cut once: a slice is copied each time it is multiplied.
     sides = [(key[:, :, part].contiguous(), value[:, :, part].contiguous()) for part in keys]
     mixed = []
-    for rows in blocks_of(query.shape[3], QUERY_BLOCK):
+    for rows in blocks_of(length, max(1, together)):
         visible = [None if mask is None else mask[:, :, rows, part] for part in keys]
         mixed.append(_online(query[:, :, :, rows] * scale, sides, visible, dtype))
     return mixed[0] if len(mixed) == 1 else ops.concat(mixed, axis=3)
@@ -213,7 +215,11 @@ def _online(
             visible = ops.maximum(_additive(mask, scores, dtype), LOWEST["Float32"])
             scores = scores + cast(visible, scores.dtype)
             scores = scores.reshape(batch, groups, shared * length, -1)
-        block = _block(cast(scores, ms.float32), value)
+        scores = cast(scores, ms.float32)
+        if len(sides) == 1:
+            mixed = _batch_matmul(cast(_softmax(scores), value.dtype), value)
+            return mixed.reshape(query.shape)
+        block = _block(scores, value)
         blocks = [_merge(blocks[0], block)] if blocks else [block]
     return blocks[0][0].reshape(query.shape)
 

@@ -48,7 +48,7 @@ def attend_by_segments(implementation: str, ends: tuple[int, ...]) -> np.ndarray
 def test_segments_see_only_themselves(
     implementation: str, ends: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "QUERY_BLOCK", 7)
+    monkeypatch.setattr(attention, "BLOCK_SCORES", 4 * 9 * 7)
     monkeypatch.setattr(attention, "KEY_BLOCK", 9)
     fused = flash_attention_score(*PATCHES, **vision_arguments(ends, 4, SCALE))
     ours = attend_by_segments(implementation, ends)
