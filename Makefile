@@ -6,9 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN_ARGS ?=
+DTYPES := --dtype fp32 --dtype fp16 --dtype bf16 --dtype ascend-mixed
 BENCH_ARGS ?=
 
-.PHONY: help setup parity generation test test-slow check format bench-port fixtures gates figures screenshots lock clean
+.PHONY: help setup parity generation test test-slow check format bench-port prune fixtures gates figures screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,7 +29,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 parity: $(READY) ## Compare the port with the reference on every case; write reports/latest/index.html
-	$(BIN)/python -m parity run $(RUN_ARGS)
+	$(BIN)/python -m parity run $(DTYPES) $(RUN_ARGS)
 
 generation: $(READY) ## Compare 64 greedy tokens of every case with the reference's, in three dtypes
 	$(BIN)/python -m parity generation $(RUN_ARGS)
@@ -51,11 +52,14 @@ format: $(READY) ## Rewrite the code in the project's format
 bench-port: $(READY) ## Measure the port's speed and memory against PyTorch's, in one run
 	$(BIN)/python -m parity.bench $(BENCH_ARGS)
 
+prune: $(READY) ## Remove captures that nothing uses any more
+	$(BIN)/python -m parity prune
+
 fixtures: $(READY) ## Train the embedded checkpoint and rebuild every fixture from seeds
 	$(BIN)/python -m fixtures.build all
 
 gates: $(READY) ## Measure the gates again and write parity/gates.toml
-	$(BIN)/python -m parity calibrate
+	$(BIN)/python -m parity calibrate $(DTYPES)
 
 figures: $(READY) ## Measure and draw the tutorial's figures
 	$(BIN)/python docs/figures/make.py
