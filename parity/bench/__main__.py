@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from parity.bench.contestants import CONTESTANTS, Contestant, mindnlp
-from parity.bench.facts import machine, told_versions
+from parity.bench.facts import counted, machine, told_versions
 from parity.bench.items import ITEMS, Item, select
 from parity.bench.rounds import Plan, Report, Result, measure
 from parity.bench.table import failures, markdown, remarks, tables_of
@@ -145,8 +145,8 @@ def profile(
 def _facts(plan: Plan, versions: dict[str, dict[str, str]]) -> dict[str, str]:
     sizes = " of SMALL SIZES, which say nothing about speed" if plan.quick else ""
     return {
-        "rounds": f"{plan.rounds} rounds{sizes}",
-        "threads": f"{plan.threads} threads",
+        "rounds": f"{counted(plan.rounds, 'round')}{sizes}",
+        "threads": counted(plan.threads, "thread"),
         "versions": told_versions(versions),
         "command": shlex.join(["python", "-m", "parity.bench", *sys.argv[1:]]),
     }

@@ -33,3 +33,8 @@ def told_versions(versions: Mapping[str, Mapping[str, str]]) -> str:
     """Every package and version once, packages of several versions with all of them."""
     pairs = {(name, number) for found in versions.values() for name, number in found.items()}
     return ", ".join(f"{name} {number}" for name, number in sorted(pairs))
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 round``, ``2 rounds``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

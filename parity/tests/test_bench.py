@@ -14,6 +14,7 @@ import pytest
 
 from parity.bench import checkpoints, inputs
 from parity.bench.contestants import CONTESTANTS, OURS, Contestant, able, mindnlp
+from parity.bench.facts import counted
 from parity.bench.items import ITEMS, MEMORY, PICTURE, select
 from parity.bench.memory import peak_memory
 from parity.bench.mindspore_profile import _inside, plain_name
@@ -345,6 +346,10 @@ def test_markdown_says_how_it_was_measured():
     assert "models Hugging Face sdpa 1e-07, this port 2e-06" in text
     assert text.endswith("Made by `python -m parity.bench`.")
     json.dumps(told([0.1, 0.1, 0.1]).as_json())
+
+
+def test_one_thing_is_not_several():
+    assert [counted(1, "round"), counted(4, "round")] == ["1 round", "4 rounds"]
 
 
 # The profile
