@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mindspore import Tensor, nn, ops
 
 from qwen2vl_ms import ops as F
-from qwen2vl_ms.attention import attend, attend_fused
+from qwen2vl_ms.attention import EAGER_SCORES, attend, attend_fused
 from qwen2vl_ms.config import Qwen2VLVisionConfig
 from qwen2vl_ms.errors import Qwen2VLError
 from qwen2vl_ms.graph import compiled
@@ -121,6 +121,14 @@ class VisionAttention(nn.Cell):
             mixed = ops.gather(joined, back, 0).reshape(hidden_states.shape)  # [N, E]
         return self.proj(F.cast(F.cast(mixed, self.dtype), self.hidden))
 
+    def is_eager(self, cu_seqlens: npt.NDArray[np.int32]) -> bool:
+        """Whether every segment's scores are computed at once.
+
+        A graph of blocks is not compiled: it would hold the memory of all of them.
+        """
+        longest = int(np.diff(cu_seqlens).max())
+        return self.implementation == "flash" or self.num_heads * longest**2 <= EAGER_SCORES
+
     def _heads(self, qkv: Tensor) -> Tensor:
         """Thirds of the fused product [N, 3*E]: rows of all queries' heads, keys' and values'."""
         return qkv.reshape(-1, qkv.shape[1] // (3 * self.num_heads))
@@ -186,7 +194,7 @@ class Qwen2VLVisionBlock(nn.Cell):
         self, hidden_states: Tensor, cu_seqlens: npt.NDArray[np.int32], position_embeddings: Tables
     ) -> Tensor:
         """[N, E] to [N, E]; the other arguments as in `VisionAttention`."""
-        if self.graph is not None:
+        if self.graph is not None and self.attn.is_eager(cu_seqlens):
             layout = HeadLayout.of(segment_ends(cu_seqlens), self.attn.num_heads)
             return self.graph(
                 hidden_states, *position_embeddings,

@@ -111,3 +111,19 @@ def test_hooks_on_blocks_work(pair: list[Any]) -> None:
     assert seen == list(blocks)
     assert tiny.error(replaced, free) < 1.0
     np.testing.assert_array_equal(logits(compiled, inputs)[0], free)
+
+
+def test_a_large_image_is_not_compiled(pair: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention in parts as one graph would hold the memory of all parts."""
+    inputs = tiny.batch([("text", 2), ("image", (1, 8, 10)), ("text", 2)])
+    expected = logits(pair[0], inputs)[0]
+    compiled = pair[1]
+    calls = []
+    for block in compiled.model.visual.blocks:
+        monkeypatch.setattr(block, "graph", lambda *a, b=block: calls.append(b) or a[0])
+    monkeypatch.setattr("qwen2vl_ms.vision.EAGER_SCORES", 4 * 79**2)
+    assert tiny.error(logits(compiled, inputs)[0], expected) < 1e-5
+    assert calls == []
+    monkeypatch.setattr("qwen2vl_ms.vision.EAGER_SCORES", 4 * 80**2)
+    logits(compiled, inputs)
+    assert len(calls) == len(compiled.model.visual.blocks)
