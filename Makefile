@@ -3,16 +3,17 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
+MINDNLP := .venv-mindnlp
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN_ARGS ?=
 DTYPES := --dtype fp32 --dtype fp16 --dtype bf16 --dtype ascend-mixed
 BENCH_ARGS ?=
 
-.PHONY: help setup parity generation test test-slow check format bench-port prune fixtures gates figures screenshots lock clean
+.PHONY: help setup parity generation test test-slow check format bench-port bench-mindnlp prune fixtures gates figures screenshots lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make the virtual environment .venv with the locked dependencies
 
@@ -50,7 +51,12 @@ format: $(READY) ## Rewrite the code in the project's format
 	$(BIN)/ruff format .
 
 bench-port: $(READY) ## Measure the port's speed and memory against PyTorch's, in one run
-	$(BIN)/python -m parity.bench $(BENCH_ARGS)
+	$(BIN)/python -m parity.bench $(if $(wildcard $(MINDNLP)/.ready),--mindnlp $(MINDNLP)/bin/python) $(BENCH_ARGS)
+
+bench-mindnlp: ## Make an environment with MindNLP, which bench-port then measures too
+	$(PYTHON) -m venv $(MINDNLP)
+	$(MINDNLP)/bin/python -m pip install --quiet --disable-pip-version-check -r parity/bench/mindnlp-requirements.txt
+	@touch $(MINDNLP)/.ready
 
 prune: $(READY) ## Remove captures that nothing uses any more
 	$(BIN)/python -m parity prune

@@ -66,6 +66,20 @@ RULES = (
     forbid("parity/adapters/*.py", ABOVE_CORE | {"parity.report", "parity.faults"}),
     forbid("parity/faults/*.py", REFERENCE | ABOVE_CORE | {"parity.adapters"}),
     forbid("parity/*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms"}),
+    forbid("parity/bench/torch_*.py", {"mindspore", "qwen2vl_ms"}),
+    forbid("parity/bench/mindnlp_*.py", {"qwen2vl_ms", "parity.adapters"}),
+    forbid("parity/bench/mindspore_*.py", REFERENCE),
+    forbid(
+        "parity/bench/*.py",
+        {
+            "parity.session",
+            "parity.plugin",
+            "parity.job",
+            "parity.suites",
+            "parity.report",
+            "parity.faults",
+        },
+    ),
     forbid("parity/suites/*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms"}),
 )
 
