@@ -13,11 +13,10 @@ from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
 from parity.core.tolerance import DEFAULT_FILE
 from parity.generation import generation
+from parity.options import COULD_NOT_RUN, Bundles, Cases, CasesFile, Checkpoint
 from parity.prune import DAYS
 from parity.session import Session
 from parity.settings import CANDIDATES, REFERENCES, Settings, default_bundles
-
-COULD_NOT_RUN = 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,10 +32,6 @@ app = typer.Typer(
 )
 
 DEFAULTS = Settings()
-Cases = Annotated[
-    list[str] | None,
-    typer.Option("--case", help="Case to run; repeat for several. Default: all.", metavar="NAME"),
-]
 Dtypes = Annotated[
     list[str] | None,
     typer.Option(
@@ -44,28 +39,6 @@ Dtypes = Annotated[
         help=f"Dtype to run, of {', '.join(PRECISIONS)}; repeat for several.",
         show_default="fp32",
         metavar="NAME",
-    ),
-]
-CasesFile = Annotated[
-    Path,
-    typer.Option(
-        help="The file that defines the cases.", metavar="FILE", show_default="fixtures/cases.toml"
-    ),
-]
-Checkpoint = Annotated[
-    Path,
-    typer.Option(
-        help="Hugging Face checkpoint folder of both sides.",
-        metavar="FOLDER",
-        show_default="fixtures/qwen2vl-tiny",
-    ),
-]
-Bundles = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where captured references are kept.",
-        show_default="the user's cache",
-        metavar="FOLDER",
     ),
 ]
 Reference = Annotated[

@@ -13,9 +13,8 @@ from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
 from parity.generation_check import COUNT, DTYPES, GenerationCheck, capture_generations
 from parity.generation_table import summary_lines
+from parity.options import COULD_NOT_RUN, Bundles, Cases, CasesFile, Checkpoint
 from parity.settings import Settings, default_bundles
-
-COULD_NOT_RUN = 2
 
 
 def _settings(
@@ -30,10 +29,6 @@ def _settings(
     )
 
 
-Cases = Annotated[
-    list[str] | None,
-    typer.Option("--case", help="Case to run; repeat for several. Default: all.", metavar="NAME"),
-]
 Dtypes = Annotated[
     list[str] | None,
     typer.Option(
@@ -44,21 +39,6 @@ Dtypes = Annotated[
     ),
 ]
 Count = Annotated[int, typer.Option(help="Tokens to generate.", metavar="NUMBER")]
-Folder = Annotated[
-    Path,
-    typer.Option(help="Hugging Face checkpoint folder of both sides.", metavar="FOLDER",
-                 show_default="fixtures/qwen2vl-tiny"),
-]  # fmt: skip
-CasesFile = Annotated[
-    Path,
-    typer.Option(help="The file that defines the cases.", metavar="FILE",
-                 show_default="fixtures/cases.toml"),
-]  # fmt: skip
-Bundles = Annotated[
-    Path | None,
-    typer.Option(help="Where captured references are kept.", show_default="the user's cache",
-                 metavar="FOLDER"),
-]  # fmt: skip
 
 
 def generation(
@@ -71,7 +51,7 @@ def generation(
     device: Annotated[
         str, typer.Option(help="Device of the candidate, such as CPU or Ascend:0.", metavar="NAME")
     ] = Settings.device,
-    checkpoint: Folder = Settings.checkpoint,
+    checkpoint: Checkpoint = Settings.checkpoint,
     cases_file: CasesFile = Settings.cases_file,
     bundles: Bundles = None,
     plant: Annotated[
@@ -109,7 +89,7 @@ def _capture(
     case: Cases = None,
     dtype: Dtypes = None,
     count: Count = COUNT,
-    checkpoint: Folder = Settings.checkpoint,
+    checkpoint: Checkpoint = Settings.checkpoint,
     cases_file: CasesFile = Settings.cases_file,
     bundles: Bundles = None,
 ) -> None:

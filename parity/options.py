@@ -1,0 +1,37 @@
+"""What several commands take on their command line, and how they end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+COULD_NOT_RUN = 2
+
+Cases = Annotated[
+    list[str] | None,
+    typer.Option("--case", help="Case to run; repeat for several. Default: all.", metavar="NAME"),
+]
+CasesFile = Annotated[
+    Path,
+    typer.Option(
+        help="The file that defines the cases.", metavar="FILE", show_default="fixtures/cases.toml"
+    ),
+]
+Checkpoint = Annotated[
+    Path,
+    typer.Option(
+        help="Hugging Face checkpoint folder of both sides.",
+        metavar="FOLDER",
+        show_default="fixtures/qwen2vl-tiny",
+    ),
+]
+Bundles = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where captured references are kept.",
+        show_default="the user's cache",
+        metavar="FOLDER",
+    ),
+]
