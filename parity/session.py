@@ -33,6 +33,7 @@ from parity.settings import (
     target,
 )
 from parity.subjects import qwen2vl
+from parity.subjects.roles import with_roles
 
 __all__ = ["FIXTURES", "Session", "Settings"]
 
@@ -63,13 +64,14 @@ class Session:
     @cached_property
     def declared(self) -> list[Point]:
         """Every point at module level; a bundle always has them all."""
-        return qwen2vl.points(qwen2vl.read_depths(self.settings.checkpoint), "module")
+        depths = qwen2vl.read_depths(self.settings.checkpoint)
+        return with_roles(qwen2vl.points(depths, "module"))
 
     @cached_property
     def points(self) -> list[Point]:
         """The points of the selected level."""
         depths = qwen2vl.read_depths(self.settings.checkpoint)
-        return qwen2vl.points(depths, self.settings.seen_level)
+        return with_roles(qwen2vl.points(depths, self.settings.seen_level))
 
     def schedule(self, case: Case, stages: Collection[str] = STAGES) -> list[Firing]:
         """The firings of ``case`` in ``stages``, in execution order."""

@@ -37,6 +37,8 @@ class Point:
     """Leading axes are (batch, sequence): padding tokens are left out of the comparison."""
     depends: tuple[str, ...] = ()
     """For points that have no clean inputs of their own: a failure of one of these explains it."""
+    role: str = "other"
+    """Kind of module, which gates are measured for: ``rms_norm``, ``text_mlp``."""
 
     @property
     def member(self) -> int:

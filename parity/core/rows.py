@@ -33,6 +33,8 @@ class Verdict(str, Enum):
     """Nothing to compare."""
     UNSUPPORTED = "UNSUPPORTED"
     """The device cannot compute this."""
+    ABSENT = "ABSENT"
+    """Declared by the candidate as not ported yet: the reference's value stands in for it."""
 
 
 class Kind(str, Enum):
@@ -151,6 +153,12 @@ class Row:
     """On the reference's own inputs."""
     end_to_end: Comparison | None = None
     """After everything before it, as a user would see it."""
+    suggestions: tuple[str, ...] = ()
+    """What to try: the hypotheses that fit what is wrong, the best first, each one a sentence."""
+    kernel: str | None = None
+    """Which primitive's inaccuracy, measured on this device, explains a local ratio over a gate."""
+    override: str | None = None
+    """The written reason of the override whose gate was used."""
 
     @property
     def ran_in(self) -> str:
@@ -166,6 +174,12 @@ class RunResult:
     provenance: dict[str, object] = field(default_factory=dict)
     not_compared: list[str] = field(default_factory=list)
     """What the run was asked for and did not compare, each with its reason."""
+    invalid: list[str] = field(default_factory=list)
+    """Proofs of the run itself that failed: nothing it says can be trusted."""
+    ledger: dict[str, object] = field(default_factory=dict)
+    """What was compared, in counts: names to numbers, texts, and lists and dicts of them."""
+    kernels: list[dict[str, object]] = field(default_factory=list)
+    """The operator ledger: one flat row a primitive, dtype and kind of module."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -185,4 +199,5 @@ class RunResult:
     @property
     def passed(self) -> bool:
         """Whether something was compared, everything passed and nothing was left out."""
-        return bool(self.rows) and self.first_failure is None and not self.not_compared
+        complete = bool(self.rows) and not self.not_compared and not self.invalid
+        return complete and self.first_failure is None

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from parity.core.errors import ParityError
+from parity.core.points import Point
+from parity.core.rows import Kind
 from parity.core.stats import Gate
 
 if sys.version_info >= (3, 11):
@@ -27,6 +29,11 @@ class Gates:
     local: Gate
     end_to_end: Gate
     table: Gate
+
+    def at(self, scope: str, point: Point) -> Gate:
+        """The gate of ``point`` in ``scope``: ``local`` or ``end_to_end``."""
+        gate: Gate = getattr(self, "table" if point.kind is Kind.TABLE else scope)
+        return gate
 
 
 def load_gates(dtype: str, path: Path = DEFAULT_FILE) -> Gates:

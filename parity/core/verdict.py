@@ -162,7 +162,7 @@ def _connect(item: Judged, evidence: Evidence) -> None:
         # Between modules a candidate may compute in another dtype, if its values are right.
         replace(arrived, dtype=recorded.dtype),
         evidence.precision,
-        evidence.gates.local,
+        evidence.gates.at("local", firing.point),
         keep=_keep(firing, evidence),
     )
     blamed = item.parent or item
@@ -263,7 +263,7 @@ def _local(
     residual = recorded.local if evidence.level == "module" else recorded.local_block
     truth = Truth(reference, _residual(bundle, residual, reference))
     base = bundle.tensor(recorded.inputs[point.forced[0]]) if point.base else None
-    gate = evidence.gates.table if point.kind is Kind.TABLE else evidence.gates.local
+    gate = evidence.gates.at("local", point)
     return examine(
         point, recorded, replace(truth, base=base), tap, evidence.precision, gate,
         candidate_base=base, keep=_keep(firing, evidence),
@@ -281,7 +281,7 @@ def _end_to_end(
         return missing(free.stopped, fired, declared)
     truth = Truth(reference, _residual(bundle, recorded.end_to_end, reference))
     truth, base = _with_base(firing, evidence, truth)
-    gate = evidence.gates.table if point.kind is Kind.TABLE else evidence.gates.end_to_end
+    gate = evidence.gates.at("end_to_end", point)
     return examine(
         point, recorded, truth, tap, evidence.precision, gate,
         candidate_base=base, keep=_keep(firing, evidence),

@@ -18,7 +18,7 @@ from parity.core.errors import ParityError
 from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
 
 FORMAT_NAME = "parity-rows"
-FORMAT = 2
+FORMAT = 3
 
 _INTEGERS = {"order", "firing", "excluded_rows", "mismatches", "nonfinite", "index"}
 _SHAPES = {"shape", "candidate_shape", "max_index"}
@@ -28,8 +28,9 @@ _NESTED = {"local": Comparison, "end_to_end": Comparison} | dict.fromkeys(
 _FLOATS = {"ratio", "error", "floor", "gate", "max_abs", "reference_value", "candidate_value"}
 _OPTIONAL = {
     "cause", "candidate_shape", "mismatches", "local", "end_to_end", "row", "column", "update",
-    "index",
+    "index", "suggestions", "kernel", "override",
 }  # fmt: skip
+_TEXTS = {"suggestions"}
 
 
 def result_to_dict(result: RunResult) -> dict[str, Any]:
@@ -46,6 +47,9 @@ def result_to_dict(result: RunResult) -> dict[str, Any]:
         "counts": result.counts,
         "provenance": _plain(result.provenance),
         "not_compared": list(result.not_compared),
+        "invalid": list(result.invalid),
+        "ledger": _plain(result.ledger),
+        "kernels": _plain(result.kernels),
         "rows": [_encode(row) for row in result.rows],
     }
 
@@ -70,7 +74,14 @@ def result_from_dict(found: dict[str, Any], name: str = "the run") -> RunResult:
         )
     try:
         rows = [_decode(Row, entry, f"rows[{n}]") for n, entry in enumerate(found["rows"])]
-        return RunResult(rows, dict(found["provenance"]), _texts(found["not_compared"]))
+        return RunResult(
+            rows,
+            dict(found["provenance"]),
+            _texts(found["not_compared"], "not_compared"),
+            _texts(found["invalid"], "invalid"),
+            dict(found["ledger"]),
+            [dict(entry) for entry in found["kernels"]],
+        )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ParityError(f"{name} is damaged ({reason}): make the report again.") from error
@@ -151,7 +162,11 @@ def encode_float(value: float) -> float | str:
 def _encode(thing: Row | Comparison | Slice) -> dict[str, Any]:
     """Return a dataclass of the schema as a JSON object, absent values left out."""
     pairs = ((one.name, getattr(thing, one.name)) for one in fields(thing))
-    return {name: _encode_value(name, value) for name, value in pairs if value is not None}
+    return {
+        name: _encode_value(name, value)
+        for name, value in pairs
+        if value is not None and not (name in _TEXTS and not value)
+    }
 
 
 def _encode_value(name: str, value: Any) -> Any:
@@ -162,6 +177,8 @@ def _encode_value(name: str, value: Any) -> Any:
         return value.value
     if name in _SHAPES:
         return [int(size) for size in value]
+    if name in _TEXTS:
+        return list(value)
     if name in _FLOATS:
         return encode_float(value)
     return int(value) if name in _INTEGERS else value
@@ -177,7 +194,7 @@ def _decode(schema: type[Any], entry: object, where: str) -> Any:
     if absent := sorted(names - set(entry) - _OPTIONAL):
         raise ValueError(f"{where} has no {absent[0]!r}")
     values = {name: _decode_value(name, entry[name], f"{where}.{name}") for name in entry}
-    return schema(**{name: values.get(name) for name in names})
+    return schema(**{name: values.get(name, () if name in _TEXTS else None) for name in names})
 
 
 def _decode_value(name: str, value: Any, where: str) -> Any:
@@ -190,6 +207,8 @@ def _decode_value(name: str, value: Any, where: str) -> Any:
         return _integer(value, where)
     if name in _SHAPES:
         return tuple(_integer(size, where) for size in value)
+    if name in _TEXTS:
+        return tuple(_texts(value, where))
     if name in ("verdict", "kind"):
         return Verdict(value) if name == "verdict" else Kind(value)
     if not isinstance(value, str):
@@ -213,8 +232,8 @@ def _integer(value: Any, where: str) -> int:
     return value
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: Any, where: str) -> list[str]:
     """Return a list of text, refusing everything else."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise TypeError("not_compared is not a list of text")
+        raise TypeError(f"{where} is not a list of text")
     return value

@@ -62,6 +62,10 @@ MEANINGS: dict[Verdict, Meaning] = {
         "The device cannot compute this, so nothing is known about it.",
         "Run it on a device that can, or take it out of the run with a written reason.",
     ),
+    Verdict.ABSENT: Meaning(
+        "The candidate says it does not have this yet, so the reference's own value stands in.",
+        "Port it. What comes after it is judged on the reference's values.",
+    ),
     Verdict.PASS: Meaning(
         "Within its gate, on the reference's own inputs and end to end.", "Nothing."
     ),
