@@ -52,6 +52,8 @@ class Session:
     """Called with a line for the user when something takes long."""
     gates: Gates | None = None
     """Instead of each dtype's own."""
+    observe: Callable[[Evidence], None] = lambda evidence: None
+    """Called with what a run recorded, before it is let go: for other ways of judging it."""
     results: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
     opened: dict[str, str] = field(default_factory=dict)
     """Bundles used: folder name to the hash of the key."""
@@ -134,6 +136,7 @@ class Session:
             mode=self.settings.mode,
             padding=_padding(bundle),
         )
+        self.observe(evidence)
         return judge(self.schedule(case, stages), evidence)
 
     def _free(self, candidate: Any, case: Case, bundle: Bundle, stages: Collection[str]) -> Trace:
@@ -240,11 +243,12 @@ class Session:
             "files": [file_hash(path) for path in case.files],
             "points": json_hash([point.name for point in self.declared]),
             "reference": self.settings.reference,
-            **self._shared_key,
+            **self.shared_key,
         }
 
     @cached_property
-    def _shared_key(self) -> dict[str, object]:
+    def shared_key(self) -> dict[str, object]:
+        """What the reference's numbers depend on in every case: checkpoint, sources, versions."""
         folder = self.settings.checkpoint
         files = sorted(path for path in folder.iterdir() if path.is_file())
         return {

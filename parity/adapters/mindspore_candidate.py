@@ -87,8 +87,13 @@ class MindSporeCandidate:
         trace = Trace()
         for name, array in inputs.items():
             trace.record(f"processor.{name}", array, str(array.dtype))
-        self._execute(inputs, tokens, stages, trace, Recording(points, trace))
+        self._execute(inputs, tokens, stages, trace, self.recording(points, trace))
         return trace
+
+    @property
+    def recording(self) -> type[Recording]:
+        """The hooks of the free run."""
+        return Recording
 
     def forced(self, bundle: Bundle, points: Sequence[Point], stages: Collection[str]) -> Trace:
         """Run with every module on the reference's inputs, handing on the reference's output."""

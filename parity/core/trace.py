@@ -26,6 +26,8 @@ class Trace:
     arrivals: dict[tuple[str, int], Tap] = field(default_factory=dict)
     """In a forced run: what reached a point's module before it was replaced, by (point, firing).
     What was handed on unchanged is not in it."""
+    arguments: dict[tuple[str, int], dict[str, Array]] = field(default_factory=dict)
+    """Where it was asked for: what each module was given, by (module, firing) and argument."""
     stopped: str | None = None
     """Why the execution ended early, if it did."""
 
