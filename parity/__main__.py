@@ -27,7 +27,8 @@ app = typer.Typer(
         "Proves a MindSpore port of Qwen2-VL against the Hugging Face PyTorch reference, layer by "
         "layer.\n\nStart with `python -m parity run`. To see the harness find a bug, plant one: "
         "`python -m parity faults` lists them, `python -m parity run --plant NAME` plants it.\n\n"
-        "Exit status: **0** parity, **1** parity broken, **2** the run could not be made."
+        "Exit status: **0** parity, **1** parity broken, **2** the run could not be made, or "
+        "it failed a proof of itself."
     ),
 )
 
@@ -120,7 +121,7 @@ def run(
         reference=reference, checkpoint=checkpoint, cases_file=cases_file, plant=plant,
     )  # fmt: skip
     result = run_job(chosen, point or [], report)
-    raise typer.Exit(0 if result.passed else 1)
+    raise typer.Exit(COULD_NOT_RUN if result.invalid else 0 if result.passed else 1)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from parity.core.files import locked
@@ -32,7 +33,8 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunRes
     check_replaceable(report)
     started = time.monotonic()
     console = Console(stderr=True)
-    session = Session(settings, say=lambda line: console.print(line, highlight=False))
+    say = partial(console.print, highlight=False)
+    session = Session(settings, say=say, prove=True)
     session.validate()
     shown = {point.name for point in select(session.points, patterns)}
     # A dtype at a time, since changing it loads the candidate anew.
@@ -55,7 +57,8 @@ def result_of(session: Session, started: float, shown: set[str] | None = None) -
     rows = [row for found in session.results.values() for row in found]
     if shown is not None:
         rows = [row for row in rows if row.point in shown]
-    return RunResult(rows=rows, provenance=provenance(session, time.monotonic() - started))
+    facts = provenance(session, time.monotonic() - started)
+    return RunResult(rows=rows, provenance=facts, invalid=session.invalid)
 
 
 def capture_job(settings: Settings) -> None:

@@ -60,6 +60,8 @@ class State:
     """Cases that could not be run, with the reason."""
     rows: list[Row] = field(default_factory=list)
     """Rows of this process, and of the workers once they are done."""
+    invalid: list[str] = field(default_factory=list)
+    """Proofs of the run itself that failed, here and on the workers."""
     provenance: dict[str, object] = field(default_factory=dict)
     result: RunResult | None = None
     report_path: Path | None = None
@@ -149,7 +151,7 @@ def _session(state: State) -> Session:
         pytest.UsageError: a setting names something that is not there.
     """
     if state.session is None:
-        session = Session(state.settings)
+        session = Session(state.settings, prove=True)
         try:
             session.validate()
         except ParityError as error:
@@ -189,6 +191,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter:
         state.session.say = lambda line: reporter.write_line(f"parity: {line}")
+    state.session.selected = state.stages.keys()
     wanted = [(c, d) for c in state.session.cases for d in state.settings.dtypes
               if (c.name, d) in state.stages]  # fmt: skip
     try:
@@ -273,6 +276,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state = config.stash[STATE]
     if state.session is not None:
         state.rows += [row for rows in state.session.results.values() for row in rows]
+        state.invalid += state.session.invalid
     output = getattr(config, "workeroutput", None)
     if output is not None:
         _publish(state, output)
@@ -295,7 +299,7 @@ def _publish(state: State, output: dict[str, Any]) -> None:
     if state.session is None or not state.stages:
         return
     facts = provenance(state.session, time.monotonic() - state.started)
-    result = RunResult(rows=state.rows, provenance=facts, not_compared=state.not_compared)
+    result = RunResult(state.rows, facts, state.not_compared, state.invalid)
     output["parity"] = {"result": result_to_dict(result), "problem": state.problem}
 
 
@@ -310,6 +314,7 @@ def pytest_testnodedown(node: Any) -> None:
         result = result_from_dict(published["result"])
         state.rows += result.rows
         state.not_compared += result.not_compared
+        state.invalid += result.invalid
         state.provenance = result.provenance
         state.problem = state.problem or published["problem"]
         state.asked = True
@@ -326,13 +331,15 @@ def _report(state: State, session: pytest.Session) -> None:
     order = {name: n for n, name in enumerate(dict.fromkeys(row.case for row in state.rows))}
     dtypes = state.settings.dtypes.index
     rows = sorted(state.rows, key=lambda row: (dtypes(row.dtype), order[row.case], row.order))
-    state.result = RunResult(rows=rows, provenance=facts, not_compared=state.not_compared)
+    state.result = RunResult(rows, facts, state.not_compared, state.invalid)
     try:
         state.report_path = write_report(state.result, state.report)
     except ParityError as error:
         state.problem = f"the report could not be written: {error}"
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-    if not state.result.passed and session.exitstatus == pytest.ExitCode.OK:
+    if state.result.invalid:
+        session.exitstatus = COULD_NOT_RUN
+    elif not state.result.passed and session.exitstatus == pytest.ExitCode.OK:
         # Everything selected passed, and something that was compared on the way did not.
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,16 @@ from parity.core.errors import ParityError, describe_exception
 from parity.core.numerics import precision
 from parity.core.points import LEVELS, STAGES, Firing, Point
 from parity.core.rows import Row
-from parity.core.store import FORMAT, Bundle, json_hash, mark_used
+from parity.core.store import FORMAT, TENSORS, Bundle, json_hash, mark_used
 from parity.core.tolerance import Gates, load_gates
 from parity.core.trace import Trace
 from parity.core.verdict import Evidence, judge
+from parity.proofs import (
+    inputs_agree,
+    looking_changes_nothing,
+    record_unchanged,
+    reference_against_itself,
+)
 from parity.settings import (
     CANDIDATES,
     FIXTURES,
@@ -57,6 +63,12 @@ class Session:
     results: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
     opened: dict[str, str] = field(default_factory=dict)
     """Bundles used: folder name to the hash of the key."""
+    prove: bool = False
+    """Whether every run proves itself first; measuring gates and planting faults do without."""
+    selected: Collection[tuple[str, str]] | None = None
+    """(case, dtype) of everything that will be run; ``None``: every case in every dtype."""
+    invalid: list[str] = field(default_factory=list)
+    """Proofs that failed."""
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -118,35 +130,65 @@ class Session:
     def _run(self, case: Case, dtype: str, stages: Collection[str]) -> list[Row]:
         from parity.faults import planted
 
-        gates = self.gates or load_gates(dtype)
-        bundle = self.bundle(case, dtype)
+        thorough = self.prove and self.proven_on(dtype) == case.name
         # The candidate is loaded under the fault too: some faults are in the loading of weights.
         with planted(self.settings.plant):
-            candidate = self.candidate(dtype)
-            free = self._free(candidate, case, bundle, stages)
-            forced = candidate.forced(bundle, self.points, stages)
-        evidence = Evidence(
+            evidence = self._execute(case, dtype, stages)
+            again = partial(self._free, case, dtype, evidence.bundle, stages, [])
+            failed = [*looking_changes_nothing(evidence.free, again)] if thorough else []
+        self.observe(evidence)
+        schedule = self.schedule(case, stages)
+        rows = judge(schedule, evidence)
+        if self.prove:
+            failed += inputs_agree(evidence, rows)
+            failed += reference_against_itself(schedule, evidence) if thorough else []
+            failed += record_unchanged(schedule, evidence)  # last, so that it covers all of them
+            self.invalid += [f"{case.name} {dtype}: {reason}" for reason in failed]
+        return rows
+
+    def _execute(self, case: Case, dtype: str, stages: Collection[str]) -> Evidence:
+        """Both executions of the candidate, beside the reference's record."""
+        gates = self.gates or load_gates(dtype)
+        bundle = self.bundle(case, dtype)
+        return Evidence(
             case=case.name,
             precision=precision(dtype),
             gates=gates,
             bundle=bundle,
-            free=free,
-            forced=forced,
+            free=self._free(case, dtype, bundle, stages, self.points),
+            forced=self.candidate(dtype).forced(bundle, self.points, stages),
             level=self.settings.seen_level,
             mode=self.settings.mode,
             padding=_padding(bundle),
         )
-        self.observe(evidence)
-        return judge(self.schedule(case, stages), evidence)
 
-    def _free(self, candidate: Any, case: Case, bundle: Bundle, stages: Collection[str]) -> Trace:
-        """The candidate as its user runs it, preprocessing included."""
+    def proven_on(self, dtype: str) -> str | None:
+        """The case whose run is repeated without hooks: the one with the smallest bundle."""
+        every = [(case.name, one) for one in self.settings.dtypes for case in self.cases]
+        wanted = every if self.selected is None else self.selected
+        sizes = [
+            ((self.bundle_folder(case, dtype) / TENSORS).stat().st_size, case.name)
+            for case in self.cases
+            if (case.name, dtype) in wanted and self.bundle_folder(case, dtype).exists()
+        ]
+        return min(sizes)[1] if sizes else None
+
+    def _free(
+        self,
+        case: Case,
+        dtype: str,
+        bundle: Bundle,
+        stages: Collection[str],
+        points: Sequence[Point],
+    ) -> Trace:
+        """The candidate as its user runs it, preprocessing included, recording ``points``."""
+        candidate = self.candidate(dtype)
         # What goes wrong here is a finding about the candidate, not the end of the run.
         try:
             inputs = candidate.preprocess(case)
         except Exception as error:
             return Trace(stopped=describe_exception(error))
-        trace: Trace = candidate.free(inputs, bundle.tokens, self.points, stages)
+        trace: Trace = candidate.free(inputs, bundle.tokens, points, stages)
         return trace
 
     def candidate(self, dtype: str) -> Any:

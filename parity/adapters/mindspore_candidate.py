@@ -18,7 +18,7 @@ from parity.core.narrow import NARROW
 from parity.core.numerics import Precision
 from parity.core.points import Point
 from parity.core.rows import Kind
-from parity.core.store import Bundle, ReferenceFiring
+from parity.core.store import Bundle, ReferenceFiring, tensor_name
 from parity.core.trace import Array, Tap, Trace
 from parity.subjects import qwen2vl
 
@@ -116,22 +116,25 @@ class MindSporeCandidate:
         recording: Recording,
     ) -> None:
         """Run what ``stages`` need, under hooks; an exception is recorded, not raised."""
+        trace.fed = {name: bits(inputs[name]) for name in MODEL_INPUTS if name in inputs}
         text = not set(stages) <= {"preprocessing", "vision"}
         with hooked(self.model, recording, text):
             try:
                 if text:
                     self._generate(inputs, tokens, trace)
                 elif "vision" in stages:
-                    self._see(inputs)
+                    self._see(inputs, trace)
             except Exception as error:
                 trace.stopped = describe_exception(error)
 
-    def _see(self, inputs: Mapping[str, Array]) -> None:
+    def _see(self, inputs: Mapping[str, Array], trace: Trace) -> None:
         """The vision tower alone, once for images and once for videos."""
         for pixels, grid in (("pixel_values", "image_grid_thw"),
                              ("pixel_values_videos", "video_grid_thw")):  # fmt: skip
             if pixels in inputs:
-                self.model.model.visual(hidden_states=Tensor(inputs[pixels]), grid_thw=inputs[grid])
+                seen = Tensor(inputs[pixels])
+                features = self.model.model.visual(hidden_states=seen, grid_thw=inputs[grid])
+                trace.results.append(bits(as_array(features)))
 
     def _generate(
         self, inputs: Mapping[str, Array], tokens: Sequence[Sequence[int]], trace: Trace
@@ -143,6 +146,7 @@ class MindSporeCandidate:
         steps = len(tokens[0]) if len(tokens) else 0
         cache = self.model.make_cache(rows, length + steps) if steps else None
         output = self.model(**prompt, cache=cache)
+        trace.results.append(bits(as_array(output.logits)))
         if any(name.endswith("grid_thw") for name in prompt):
             value = as_array(output.rope_deltas)
             trace.record("rope_deltas", value.astype(np.int64), "int64")
@@ -155,6 +159,7 @@ class MindSporeCandidate:
                 cache=output.cache,
                 rope_deltas=output.rope_deltas,
             )
+            trace.results.append(bits(as_array(output.logits)))
 
 
 class Recording:
@@ -324,6 +329,11 @@ def as_array(value: Any) -> Array:
     array = np.array(value.asnumpy() if isinstance(value, Tensor) else value)
     narrow = dtype_name(value) in NARROW if isinstance(value, Tensor) else False
     return array.astype(np.float32) if narrow else array
+
+
+def bits(array: Array) -> str:
+    """A hash by which two arrays of the same shape, dtype and bits are known."""
+    return tensor_name(array, None)
 
 
 def dtype_name(value: Any) -> str:

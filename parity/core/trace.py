@@ -30,6 +30,10 @@ class Trace:
     """Where it was asked for: what each module was given, by (module, firing) and argument."""
     stopped: str | None = None
     """Why the execution ended early, if it did."""
+    fed: dict[str, str] = field(default_factory=dict)
+    """What the model was given: the hash of every input's bits, by the processor's name for it."""
+    results: list[str] = field(default_factory=list)
+    """What the model gave back: the hash of every call's result, in order."""
 
     def record(self, point: str, value: Array, dtype: str) -> None:
         """Append the next firing of ``point``."""

@@ -31,7 +31,7 @@ class Headline:
 
     passed: bool
     word: str
-    """``PASSED`` or ``FAILED``."""
+    """``PASSED``, ``FAILED``, or ``INVALID`` where the run failed one of its own proofs."""
     title: str
     """For the title bar, and short."""
     sentence: str
@@ -45,7 +45,7 @@ def headline(result: RunResult, groups: Sequence[Group], ids: Mapping[int, str])
     first = result.first_failure
     return Headline(
         passed=result.passed,
-        word="PASSED" if result.passed else "FAILED",
+        word=word(result),
         title=_title(result, first),
         sentence=sentence(result),
         detail=detail(result, groups),
@@ -53,9 +53,19 @@ def headline(result: RunResult, groups: Sequence[Group], ids: Mapping[int, str])
     )
 
 
+def word(result: RunResult) -> str:
+    """Say in one word what became of the run."""
+    if result.invalid:
+        return "INVALID"
+    return "PASSED" if result.passed else "FAILED"
+
+
 def sentence(result: RunResult) -> str:
     """Say in one sentence why the run passed or failed."""
     first = result.first_failure
+    if result.invalid:
+        proofs = plural(len(result.invalid), "proof")
+        return f"{proofs} of the run itself failed, so nothing it says can be trusted."
     if not result.rows:
         return "Nothing was compared, so nothing is known."
     if first is not None:
@@ -88,7 +98,8 @@ def detail(result: RunResult, groups: Sequence[Group]) -> str:
     )
     if result.not_compared:
         text += f"; {len(result.not_compared):,} not compared"
-    return f"{text}.{_unseen(result)}{_nearest(result)}"
+    doubt = "Not to be trusted: " if result.invalid else ""
+    return f"{doubt}{text}.{_unseen(result)}{_nearest(result)}"
 
 
 def _unseen(result: RunResult) -> str:
@@ -117,6 +128,8 @@ def _nearest(result: RunResult) -> str:
 
 def _title(result: RunResult, first: Row | None) -> str:
     """Return the text of the title bar."""
+    if result.invalid:
+        return f"INVALID: {plural(len(result.invalid), 'proof')} failed - parity"
     if first is not None:
         return f"FAILED: {clean(first.point, 60)} {first.verdict.value} - parity"
     if not result.rows:

@@ -9,7 +9,7 @@ from pathlib import Path
 from parity.core.rows import Row, RunResult, Verdict
 from parity.report.figures import Worst, end_figure, local_figure
 from parity.report.groups import Group, group
-from parity.report.headline import detail, sentence
+from parity.report.headline import detail, sentence, word
 from parity.report.panels import label
 from parity.report.table import difference_view, figure_view
 from parity.report.text import MESSAGE_LIMIT, clean, number
@@ -18,7 +18,8 @@ from parity.report.words import meaning
 WIDTH = 100
 _HEADER = ("case", "dtype", "compared", "pass", "guilty", "victims", "other", "worst local")
 _NUMBERS = slice(2, 7)
-_LEFT_OUT_SHOWN = 10
+_LISTED = 10
+"""Items of a list that are shown."""
 
 
 def summary_lines(result: RunResult, report_path: Path | None = None) -> list[str]:
@@ -31,17 +32,21 @@ def summary_lines(result: RunResult, report_path: Path | None = None) -> list[st
     Returns:
         Plain lines without colour or control characters, at most 100 wide except where a path is
         longer: the verdict, a line for every case and dtype, the first point at fault with its
-        numbers, what it means and what to do, what was not compared, and the report's path.
+        numbers, what it means and what to do, what was not compared, and the report's path. The
+        proofs of the run that failed come before all that.
     """
     groups = group(result.rows)
-    word = "PASSED" if result.passed else "FAILED"
-    lines = [*_wrap(f"parity {word}: {sentence(result)}"), *_wrap(detail(result, groups), "  ")]
+    lines = _wrap(f"parity {word(result)}: {sentence(result)}")
+    if result.invalid:
+        lines += _listed(result.invalid)
+    lines += _wrap(detail(result, groups), "  ")
     if groups:
         lines += ["", *_table(groups)]
     if (first := result.first_failure) is not None:
         lines += ["", *_culprit(first)]
     if result.not_compared:
-        lines += ["", *_left_out(result.not_compared)]
+        lines += ["", f"not compared ({len(result.not_compared):,}):"]
+        lines += _listed(result.not_compared)
     if report_path is not None:
         lines += ["", f"report: {report_path}"]
     return lines
@@ -116,13 +121,13 @@ def _ratio(worst: Worst) -> str:
     return f"{number(worst.figure.ratio)} / {number(worst.figure.gate)}"
 
 
-def _left_out(items: Sequence[str]) -> list[str]:
-    """List what was not compared, and how many more there are."""
-    lines = [f"not compared ({len(items):,}):"]
-    for item in items[:_LEFT_OUT_SHOWN]:
+def _listed(items: Sequence[str]) -> list[str]:
+    """List the first items, and say how many more there are."""
+    lines: list[str] = []
+    for item in items[:_LISTED]:
         lines += _wrap(f"- {clean(item, 300)}", "  ")
-    if len(items) > _LEFT_OUT_SHOWN:
-        lines.append(f"  and {len(items) - _LEFT_OUT_SHOWN:,} more, in the report")
+    if len(items) > _LISTED:
+        lines.append(f"  and {len(items) - _LISTED:,} more, in the report")
     return lines
 
 

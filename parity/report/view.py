@@ -62,6 +62,8 @@ class ReportView:
     groups: tuple[GroupView, ...]
     provenance: tuple[tuple[str, str], ...]
     not_compared: tuple[str, ...]
+    invalid: tuple[str, ...]
+    """Proofs of the run that failed."""
     panels: tuple[Panel, ...]
     """Those with something guilty first, then what else fails, then run order."""
     open_panels: int
@@ -93,6 +95,7 @@ def view(result: RunResult) -> ReportView:
         groups=tuple(_group_view(one, drawn.anchor, ids) for one, drawn in by_panel),
         provenance=tuple(_flatten(result.provenance)),
         not_compared=tuple(clean(item, MESSAGE_LIMIT) for item in result.not_compared),
+        invalid=tuple(clean(item, MESSAGE_LIMIT) for item in result.invalid),
         panels=panels,
         open_panels=OPEN_PANELS,
         rows=rows,

@@ -128,6 +128,14 @@ def test_the_headline_has_the_numbers_and_what_to_do():
     assert "reference 0.731254, candidate 0.732869" in text
 
 
+def test_proofs_that_failed_are_listed_and_verdicts_labelled():
+    page = render(RunResult([row(0, "a")], invalid=["looking <changes> it"]))
+    assert "looking &lt;changes&gt; it" in page
+    assert "INVALID" in page
+    assert "Verdicts (not to be trusted)" in page
+    assert "not to be trusted" not in render(RunResult([row(0, "a")]))
+
+
 def test_every_term_and_every_verdict_is_explained():
     text = render(passing())
     for term in ("Ratio", "Floor", "Gate", "Local", "End to end"):

@@ -75,6 +75,13 @@ def test_a_long_list_of_what_was_left_out_is_cut_and_says_so():
     assert "  and 4 more, in the report" in lines
 
 
+def test_failed_proofs_come_first():
+    lines = summary_lines(RunResult([row(0, "a")], invalid=["looking changes it"]), None)
+    assert lines[0].startswith("parity INVALID: 1 proof of the run itself failed")
+    assert lines[1] == "  - looking changes it"
+    assert lines[2].startswith("  Not to be trusted: 1 of 1 row")
+
+
 def test_a_missing_point_is_described_without_figures():
     gone = dataclasses.replace(
         row(0, "lm_head", Verdict.MISSING), local=None, end_to_end=None, message="Fired 0 times."

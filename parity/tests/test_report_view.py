@@ -59,6 +59,16 @@ def test_what_was_left_out_fails_the_run():
     assert page.not_compared == ("decoding in bf16: no device",)
 
 
+def test_a_failed_proof_makes_every_verdict_doubtful():
+    page = view(RunResult(passing().rows, invalid=["the candidate does not repeat itself"]))
+    head = page.headline
+    assert (head.word, head.passed) == ("INVALID", False)
+    assert head.title == "INVALID: 1 proof failed - parity"
+    assert head.sentence.startswith("1 proof of the run itself failed")
+    assert head.detail.startswith("Not to be trusted: ")
+    assert page.invalid == ("the candidate does not repeat itself",)
+
+
 def test_victims_alone_are_not_called_guilty():
     head = view(RunResult([row(0, "a", Verdict.VICTIM)])).headline
     assert head.sentence.startswith("VICTIM: a in")
