@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from parity.core.numerics import FORMATS, Precision
 from parity.core.points import Point
-from parity.core.rows import Comparison, Kind, Verdict
+from parity.core.rows import Comparison, Kind, NonFinite, Verdict
 from parity.core.stats import Gate, Truth, compare
 from parity.core.store import ReferenceFiring
 from parity.core.trace import Array, Tap
@@ -82,8 +82,12 @@ def examine(
     dtype = FORMATS.get(recorded.dtype, precision.format)
     comparison = compare(tap.value, truth, dtype, gate, candidate_base=candidate_base, keep=keep)
     if comparison.nonfinite:
-        count = f"{comparison.nonfinite} elements are NaN or infinite"
-        return Finding(Verdict.NONFINITE, f"{count}. {describe(comparison)}", comparison)
+        count = f"{comparison.nonfinite} elements are NaN or infinite, and not so on both sides"
+        message = f"{count} ({_held(comparison)}). {describe(comparison)}"
+        return Finding(Verdict.NONFINITE, message, comparison)
+    if not comparison.compared:
+        message = f"there is no number in it to compare ({_held(comparison)})"
+        return Finding(Verdict.EMPTY, message, comparison)
     if not comparison.ok:
         return Finding(Verdict.GUILTY, describe(comparison), comparison)
     return Finding(Verdict.PASS, "", comparison)
@@ -114,6 +118,21 @@ def missing(stopped: str | None, fired: int, declared: int) -> Finding:
 def brackets(values: Iterable[int]) -> str:
     """A shape or an index, as ``[2, 3]``."""
     return "[" + ", ".join(str(value) for value in values) + "]"
+
+
+def _held(comparison: Comparison) -> str:
+    """What each side holds that is not finite."""
+    reference = _kinds(comparison.reference_nonfinite)
+    return f"reference: {reference}; candidate: {_kinds(comparison.candidate_nonfinite)}"
+
+
+def _kinds(found: NonFinite | None) -> str:
+    """Counts by kind, and where the first one is."""
+    if found is None:
+        return "none"
+    counts = {"NaN": found.nan, "+inf": found.plus_inf, "-inf": found.minus_inf}
+    named = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    return f"{named}, first at {brackets(found.first)}"
 
 
 def _equal(tap: Tap, reference: Array) -> Finding:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from parity.core.standards import Standards
+
 PYNATIVE, GRAPH = "pynative", "graph"
 
 
@@ -28,7 +30,7 @@ class Verdict(str, Enum):
     DTYPE = "DTYPE"
     """Dtypes differ, of floats or of what the processor hands on."""
     NONFINITE = "NONFINITE"
-    """The candidate holds NaN or infinity where the reference holds a number."""
+    """NaN or infinity on one side, and not the same on the other."""
     EMPTY = "EMPTY"
     """Nothing to compare."""
     UNSUPPORTED = "UNSUPPORTED"
@@ -80,8 +82,22 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class NonFinite:
+    """What one side holds that is not a number, by kind."""
+
+    nan: int
+    plus_inf: int
+    minus_inf: int
+    first: tuple[int, ...]
+    """Index of the first one, of whichever kind."""
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """A candidate tensor against the truth, next to the reference against the truth."""
+    """A candidate tensor against the truth, next to the reference against the truth.
+
+    The verdict is made of the four slices and of what is not finite; the rest explains it.
+    """
 
     whole: Slice
     row: Slice | None
@@ -91,12 +107,35 @@ class Comparison:
     update: Slice | None
     """A block's output minus its input; ``None`` for a point that is not a residual block."""
     max_abs: float
-    """Largest ``|candidate - reference|``."""
+    """Largest ``|candidate - reference|``; so much absolute tolerance is needed without any
+    relative one."""
     max_index: tuple[int, ...]
     reference_value: float
     candidate_value: float
     nonfinite: int
-    """Elements that are NaN or infinite in the candidate and not in the reference."""
+    """Elements that are NaN or infinite on one side and not the same, sign included, on the
+    other."""
+    compared: int
+    """Elements of which the figures are made: all but those that are NaN or infinite alike."""
+    mean_relative: float
+    """Mean of ``|candidate - truth| / (|truth| + 1e-7)``."""
+    max_relative: float
+    """The largest of these."""
+    mean_ulp: float
+    """Mean of ``|candidate - reference|`` in spacings of the dtype at the reference's value."""
+    max_ulp: float
+    cosine: float
+    """Of candidate and reference; NaN where one of them is zero throughout."""
+    rtol: float
+    """Smallest relative tolerance with which ``torch.testing.assert_close`` passes, at its own
+    absolute tolerance for the dtype."""
+    saturated: int
+    """Candidate's values at or beyond the dtype's largest number, 65504 in fp16."""
+    reference_saturated: int
+    standards: Standards
+    candidate_nonfinite: NonFinite | None = None
+    """What the candidate holds that is not finite; ``None`` for nothing, as below."""
+    reference_nonfinite: NonFinite | None = None
 
     @property
     def slices(self) -> dict[str, Slice]:
@@ -113,8 +152,9 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """Whether every figure is within its gate and nothing is non-finite."""
-        return self.nonfinite == 0 and all(figure.ok for figure in self.slices.values())
+        """Whether every figure is within its gate, and all or some is finite, the rest alike."""
+        judged = self.compared > 0 and self.nonfinite == 0
+        return judged and all(figure.ok for figure in self.slices.values())
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Errors of a candidate beside the reference's own, both against a float64 truth.
 
 Legend: R rows (tokens), C columns (channels). Tensors are taken as ``[R, C]``: the last axis
-is the channel, everything before it a token. All arithmetic is float64.
+is the channel, everything before it a token. All arithmetic on errors is float64.
 
 A ratio is ``||candidate - truth|| / max(||reference - truth||, noise * ||truth||)``: how many
 times worse than the reference, or than the rounding of one number, the candidate is. Numbers
@@ -10,7 +10,8 @@ below the normal range round by an absolute amount, which is part of the floor t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -18,10 +19,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from parity.core.numerics import Format
-from parity.core.rows import Comparison, Slice
+from parity.core.onepass import Float, Operands, Totals, add_up
+from parity.core.rows import Comparison, NonFinite, Slice
+from parity.core.standards import Errors, Standards, published, ratio
 from parity.core.trace import Array
 
-Float: TypeAlias = NDArray[np.float64]
 Kept: TypeAlias = "NDArray[np.bool_] | None"
 """True for the tokens to compare, in the tensor's leading axes; ``None`` for all."""
 
@@ -46,29 +48,15 @@ class Truth:
     """A reference tensor with the float64 truth stored beside it.
 
     ``reference``: as the reference computed it. ``residual``: truth minus reference, float32
-    (its own rounding is 2^-24 of a quantity that is itself an error).
+    (its own rounding is 2^-24 of a quantity that is itself an error); ``None`` for zeros.
     ``base``: what a residual block's update is counted from, in the reference's run.
-    ``base_residual``: the same for the truth's run (zero on clean inputs).
+    ``base_residual``: the same for the truth's run; ``None`` for zeros, as on clean inputs.
     """
 
     reference: Array
-    residual: Array
+    residual: Array | None = None
     base: Array | None = None
     base_residual: Array | None = None
-
-
-def as_matrix(array: Array, keep: Kept) -> Float:
-    """``[..., C]`` as float64 ``[R, C]``, only the rows that ``keep`` (flattened) marks."""
-    matrix = array.reshape(-1, array.shape[-1] if array.ndim else 1).astype(np.float64)
-    return matrix if keep is None else matrix[keep.reshape(-1)]
-
-
-def squared(matrix: Float, axis: int | None) -> Float:
-    """Sum of squares over everything (``None``), over columns (1: a row) or rows (0: a column)."""
-    if axis is None:
-        return np.asarray(np.vdot(matrix, matrix), dtype=np.float64)
-    spec = "rc,rc->r" if axis == 1 else "rc,rc->c"
-    return np.asarray(np.einsum(spec, matrix, matrix), dtype=np.float64)
 
 
 def robust_floor(reference_error: Float, rounding: Float) -> Float:
@@ -86,27 +74,31 @@ def robust_floor(reference_error: Float, rounding: Float) -> Float:
     return np.maximum(np.maximum(reference_error, neighbours), rounding)
 
 
-def figure(error: Float, reference_error: Float, truth: Float, dtype: Format, gate: float) -> Slice:
-    """The whole tensor's figure."""
-    wrong, own, size = (np.sqrt(squared(m, None)) for m in (error, reference_error, truth))
-    floor = float(np.maximum(own, dtype.rounding(size, truth.size)))
-    ratio, relative = _ratio(float(wrong), floor), _ratio(float(wrong), float(size))
-    return Slice(ratio, relative, _ratio(floor, float(size)), gate)
+def figure(squares: Float, count: int, dtype: Format, gate: float) -> Slice:
+    """The figure of one norm over ``count`` numbers.
+
+    ``squares``: sums of squares of the error, the truth and the reference's own error, ``[3]``.
+    """
+    wrong, size, own = np.sqrt(squares)
+    floor = float(np.maximum(own, dtype.rounding(size, count)))
+    relative = ratio(float(wrong), float(size))
+    return Slice(ratio(float(wrong), floor), relative, ratio(floor, float(size)), gate)
 
 
-def worst_slice(
-    error: Float, reference_error: Float, truth: Float, dtype: Format, gate: float, axis: int
-) -> Slice:
-    """The row (``axis`` 1) or column (``axis`` 0) whose ratio is largest; NaN counts as largest."""
-    wrong, own, size = (np.sqrt(squared(m, axis)) for m in (error, reference_error, truth))
-    floor = robust_floor(own, dtype.rounding(size, truth.shape[axis]))
+def worst_slice(squares: Float, count: int, dtype: Format, gate: float) -> Slice:
+    """The slice whose ratio is largest; NaN counts as largest.
+
+    ``squares``: as in :func:`figure`, of ``n`` slices of ``count`` numbers each, ``[3, n]``.
+    """
+    wrong, size, own = np.sqrt(squares)
+    floor = robust_floor(own, dtype.rounding(size, count))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(wrong == 0, 0.0, wrong / floor)
     index = int(np.argmax(np.where(np.isnan(ratios), np.inf, ratios)))
     return Slice(
         float(ratios[index]),
-        _ratio(float(wrong[index]), float(size[index])),
-        _ratio(float(floor[index]), float(size[index])),
+        ratio(float(wrong[index]), float(size[index])),
+        ratio(float(floor[index]), float(size[index])),
         gate,
         index,
     )
@@ -136,82 +128,115 @@ def compare(
     """
     if candidate.shape != truth.reference.shape:
         raise ValueError(f"shapes differ: {truth.reference.shape} and {candidate.shape}")
-    got, reference = as_matrix(candidate, keep), as_matrix(truth.reference, keep)
-    if got.size == 0:
+    kept = None if keep is None else np.flatnonzero(keep)
+    if candidate.size == 0 or (kept is not None and not len(kept)):
         raise ValueError("nothing to compare")
-    own_error = -as_matrix(truth.residual, keep)
-    true = reference - own_error
-    difference = got - reference
+    totals = add_up(_operands(candidate, truth, candidate_base), dtype, kept)
+    rows, columns = totals.rows.shape[1], totals.columns.shape[1]
+    where = _Places(truth.reference.shape, kept)
+    index = where.index(totals.max_at)
     with np.errstate(invalid="ignore", over="ignore"):
-        error = difference + own_error
-        rows, columns = error.shape
-        index = _largest(difference, truth.reference.shape, keep)
-        here, there = _at(truth.reference, index), _at(candidate, index)
-        row = worst_slice(error, own_error, true, dtype, gate.row, 1) if rows > 1 else None
+        whole = totals.rows.sum(axis=1)
+        row = worst_slice(totals.rows, columns, dtype, gate.row) if rows > 1 else None
         enough = rows >= MIN_ROWS_FOR_COLUMNS and columns > 1
-        column = worst_slice(error, own_error, true, dtype, gate.column, 0) if enough else None
+        compared = rows * columns - totals.alike
+        means = totals.sums / max(compared, 1)
         return Comparison(
-            whole=figure(error, own_error, true, dtype, gate.whole),
-            row=_original_row(row, keep),
-            column=column,
-            update=_update(error, own_error, true, truth, candidate_base, dtype, gate, keep),
-            nonfinite=int(np.count_nonzero(~np.isfinite(got) & np.isfinite(reference))),
-            max_abs=abs(there - here),
+            whole=figure(whole, rows * columns, dtype, gate.whole),
+            row=where.original(row),
+            column=worst_slice(totals.columns, rows, dtype, gate.column) if enough else None,
+            update=_update(totals, rows * columns, truth, candidate_base, dtype, gate),
+            max_abs=totals.max_abs,
             max_index=index,
-            reference_value=here,
-            candidate_value=there,
+            reference_value=_at(truth.reference, index),
+            candidate_value=_at(candidate, index),
+            nonfinite=totals.unlike,
+            compared=compared,
+            mean_relative=float(means[1]),
+            max_relative=float(totals.most[1]),
+            mean_ulp=float(means[0]) * 2.0 ** (dtype.mantissa - 1),
+            max_ulp=float(totals.most[0]) * 2.0 ** (dtype.mantissa - 1),
+            cosine=_cosine(totals.products),
+            rtol=math.inf if totals.unlike else totals.rtol,
+            saturated=totals.saturated[0],
+            reference_saturated=totals.saturated[1],
+            standards=_standards(totals, whole, means, compared, dtype),
+            candidate_nonfinite=where.first(totals.candidate),
+            reference_nonfinite=where.first(totals.reference),
         )
 
 
+def _operands(candidate: Array, truth: Truth, candidate_base: Array | None) -> Operands:
+    """All as matrices; what does not differ, or cannot be used, left out."""
+    base, base_residual, moved = truth.base, truth.base_residual, candidate_base
+    if base is None or moved is None or moved.shape != base.shape:
+        base = base_residual = moved = None
+    elif moved is base:
+        moved = None
+    columns = candidate.shape[-1] if candidate.ndim else 1
+    found = Operands(candidate, truth.reference, truth.residual, base, moved, base_residual)
+    return found.map(lambda array: array.reshape(-1, columns))
+
+
 def _update(
-    error: Float,
-    own_error: Float,
-    true: Float,
+    totals: Totals,
+    count: int,
     truth: Truth,
     candidate_base: Array | None,
     dtype: Format,
     gate: Gate,
-    keep: Kept,
 ) -> Slice | None:
     """The figure of a residual block's output minus its input."""
     if truth.base is None or candidate_base is None or candidate_base.shape != truth.base.shape:
         return None
-    base = as_matrix(truth.base, keep)
-    drift = as_matrix(candidate_base, keep) - base
-    if truth.base_residual is not None:
-        base_residual = as_matrix(truth.base_residual, keep)
-        drift, base = drift - base_residual, base + base_residual
-        own_error = own_error + base_residual
-    return figure(error - drift, own_error, true - base, dtype, gate.update)
+    return figure(totals.update, count, dtype, gate.update)
 
 
-def _largest(difference: Float, shape: tuple[int, ...], keep: Kept) -> tuple[int, ...]:
-    """Index into ``shape`` of the largest difference; NaN counts as largest."""
-    size = np.abs(difference)
-    row, column = divmod(
-        int(np.argmax(np.where(np.isnan(size), np.inf, size))), difference.shape[1]
-    )
-    if keep is not None:
-        row = int(np.flatnonzero(keep)[row])
-    where = np.unravel_index(row * difference.shape[1] + column, shape or (1,))
-    return tuple(int(i) for i in where)
+def _cosine(products: Float) -> float:
+    """From candidate by candidate, reference by reference and candidate by reference."""
+    candidate, reference, both = products
+    cosine = float(both / (math.sqrt(candidate) * math.sqrt(reference)))
+    return min(1.0, max(-1.0, cosine)) if math.isfinite(cosine) else math.nan
+
+
+def _standards(
+    totals: Totals, whole: Float, means: Float, compared: int, dtype: Format
+) -> Standards:
+    """The published standards, the reference standing for the other device."""
+    rms = np.sqrt(whole / max(compared, 1))
+    candidate = Errors(float(totals.most[1]), float(means[1]), float(rms[0]))
+    reference = Errors(float(totals.most[2]), float(means[2]), float(rms[2]))
+    return published(dtype.name, candidate, reference)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """From rows and columns of what was compared to indices of the tensor."""
+
+    shape: tuple[int, ...]
+    kept: NDArray[np.intp] | None
+
+    def row(self, row: int) -> int:
+        """A row's number before any were left out."""
+        return row if self.kept is None else int(self.kept[row])
+
+    def index(self, place: tuple[int, ...]) -> tuple[int, ...]:
+        """Index into the tensor; a scalar has one value, at 0."""
+        columns = self.shape[-1] if self.shape else 1
+        where = np.unravel_index(self.row(place[0]) * columns + place[1], self.shape or (1,))
+        return tuple(int(i) for i in where)
+
+    def original(self, row: Slice | None) -> Slice | None:
+        """A row with its index counted before any were left out."""
+        if row is None or row.index is None:
+            return row
+        return replace(row, index=self.row(row.index))
+
+    def first(self, found: NonFinite | None) -> NonFinite | None:
+        """The first that is not finite, by its index in the tensor."""
+        return None if found is None else replace(found, first=self.index(found.first))
 
 
 def _at(array: Array, index: tuple[int, ...]) -> float:
     """One value of ``array``; a scalar array has one at index 0."""
     return float(array.reshape(-1)[0] if array.ndim == 0 else array[index])
-
-
-def _original_row(row: Slice | None, keep: Kept) -> Slice | None:
-    """A row's index counted before padding was left out."""
-    if row is None or keep is None or row.index is None:
-        return row
-    index = int(np.flatnonzero(keep)[row.index])
-    return Slice(row.ratio, row.error, row.floor, row.gate, index)
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    """``numerator / denominator``, 0 for 0/0, infinite for x/0; NaN stays NaN."""
-    if numerator == 0:
-        return 0.0
-    return numerator / denominator if denominator else float("inf") * numerator

@@ -158,7 +158,7 @@ def _connect(item: Judged, evidence: Evidence) -> None:
     finding = examine(
         firing.point,
         recorded,
-        Truth(reference, _residual(evidence.bundle, residual, reference)),
+        Truth(reference, _residual(evidence.bundle, residual)),
         # Between modules a candidate may compute in another dtype, if its values are right.
         replace(arrived, dtype=recorded.dtype),
         evidence.precision,
@@ -261,7 +261,7 @@ def _local(
     if tap is None:
         return missing(forced.stopped, fired, declared)
     residual = recorded.local if evidence.level == "module" else recorded.local_block
-    truth = Truth(reference, _residual(bundle, residual, reference))
+    truth = Truth(reference, _residual(bundle, residual))
     base = bundle.tensor(recorded.inputs[point.forced[0]]) if point.base else None
     gate = evidence.gates.at("local", point)
     return examine(
@@ -279,7 +279,7 @@ def _end_to_end(
     if tap is None:
         fired, declared = free.fired(point.name), len(bundle.points[point.name])
         return missing(free.stopped, fired, declared)
-    truth = Truth(reference, _residual(bundle, recorded.end_to_end, reference))
+    truth = Truth(reference, _residual(bundle, recorded.end_to_end))
     truth, base = _with_base(firing, evidence, truth)
     gate = evidence.gates.at("end_to_end", point)
     return examine(
@@ -296,13 +296,13 @@ def _with_base(firing: Firing, evidence: Evidence, truth: Truth) -> tuple[Truth,
     if before is None or tap is None:
         return truth, None
     base = evidence.bundle.tensor(before.value)
-    residual = _residual(evidence.bundle, before.end_to_end, base)
+    residual = _residual(evidence.bundle, before.end_to_end)
     return replace(truth, base=base, base_residual=residual), tap.value
 
 
-def _residual(bundle: Bundle, name: str | None, like: Array) -> Array:
-    """A stored residual; zeros (one element, broadcast) where none is stored."""
-    return np.broadcast_to(np.float32(0), like.shape) if name is None else bundle.tensor(name)
+def _residual(bundle: Bundle, name: str | None) -> Array | None:
+    """A stored residual; ``None`` where none is stored, which means zeros."""
+    return None if name is None else bundle.tensor(name)
 
 
 def _keep(firing: Firing, evidence: Evidence) -> NDArray[np.bool_] | None:

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from dataclasses import fields
 from enum import Enum
 
-from parity.core.rows import Comparison, Row, RunResult, Slice
+from parity.core.rows import Comparison, NonFinite, Row, RunResult, Slice
+from parity.core.standards import Standards
 from parity.report.figures import end_figure, local_figure
 from parity.report.rows_io import encode_float
 
-_SLICES = ("whole", "row", "column", "update")
+_PARTS: dict[str, type[Slice] | type[Standards] | type[NonFinite]] = {
+    "whole": Slice, "row": Slice, "column": Slice, "update": Slice, "standards": Standards,
+    "candidate_nonfinite": NonFinite, "reference_nonfinite": NonFinite,
+}  # fmt: skip
 _SIDES = ("local", "end_to_end")
 
 
@@ -22,8 +26,8 @@ def columns() -> list[str]:
 
 def _side_columns() -> list[str]:
     """Name the columns of one side, without the side."""
-    figures = [f"{part}.{one.name}" for part in _SLICES for one in fields(Slice)]
-    own = [one.name for one in fields(Comparison) if one.name not in _SLICES]
+    figures = [f"{name}.{one.name}" for name, part in _PARTS.items() for one in fields(part)]
+    own = [one.name for one in fields(Comparison) if one.name not in _PARTS]
     return ["worst", "worst.use_of_gate", *figures, *own]
 
 
@@ -62,10 +66,12 @@ def _flat(row: Row) -> dict[str, object]:
 
 def _figures(comparison: Comparison) -> Iterator[tuple[str, object]]:
     """Yield the cells of one side, without the side's name."""
-    for part, figure in comparison.slices.items():
-        yield from ((f"{part}.{f.name}", _cell(getattr(figure, f.name))) for f in fields(figure))
+    for name in _PARTS:
+        part = getattr(comparison, name)
+        if part is not None:
+            yield from ((f"{name}.{f.name}", _cell(getattr(part, f.name))) for f in fields(part))
     for one in fields(comparison):
-        if one.name not in _SLICES:
+        if one.name not in _PARTS:
             yield one.name, _cell(getattr(comparison, one.name))
 
 

@@ -15,20 +15,32 @@ from pathlib import Path
 from typing import Any
 
 from parity.core.errors import ParityError
-from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
+from parity.core.rows import Comparison, Kind, NonFinite, Row, RunResult, Slice, Verdict
+from parity.core.standards import Standards
 
 FORMAT_NAME = "parity-rows"
 FORMAT = 3
 
-_INTEGERS = {"order", "firing", "excluded_rows", "mismatches", "nonfinite", "index"}
-_SHAPES = {"shape", "candidate_shape", "max_index"}
-_NESTED = {"local": Comparison, "end_to_end": Comparison} | dict.fromkeys(
-    ("whole", "row", "column", "update"), Slice
-)
-_FLOATS = {"ratio", "error", "floor", "gate", "max_abs", "reference_value", "candidate_value"}
+_INTEGERS = {
+    "order", "firing", "excluded_rows", "mismatches", "nonfinite", "index", "compared",
+    "saturated", "reference_saturated", "nan", "plus_inf", "minus_inf",
+}  # fmt: skip
+_SHAPES = {"shape", "candidate_shape", "max_index", "first"}
+_NESTED: dict[str, type[Any]] = {
+    "local": Comparison, "end_to_end": Comparison,
+    "whole": Slice, "row": Slice, "column": Slice, "update": Slice,
+    "candidate_nonfinite": NonFinite, "reference_nonfinite": NonFinite, "standards": Standards,
+}  # fmt: skip
+_FLOATS = {
+    "ratio", "error", "floor", "gate", "max_abs", "reference_value", "candidate_value",
+    "mean_relative", "max_relative", "mean_ulp", "max_ulp", "cosine", "rtol",
+    "dual_max", "dual_mean", "dual_rms",
+}  # fmt: skip
+_FLAGS = {"open_operator", "dual_l1", "dual_l2"}
 _OPTIONAL = {
     "cause", "candidate_shape", "mismatches", "local", "end_to_end", "row", "column", "update",
-    "index", "suggestions", "kernel", "override",
+    "index", "suggestions", "kernel", "override", "candidate_nonfinite", "reference_nonfinite",
+    "open_operator",
 }  # fmt: skip
 _TEXTS = {"suggestions"}
 
@@ -159,7 +171,7 @@ def encode_float(value: float) -> float | str:
     return float(value)
 
 
-def _encode(thing: Row | Comparison | Slice) -> dict[str, Any]:
+def _encode(thing: Row | Comparison | Slice | NonFinite | Standards) -> dict[str, Any]:
     """Return a dataclass of the schema as a JSON object, absent values left out."""
     pairs = ((one.name, getattr(thing, one.name)) for one in fields(thing))
     return {
@@ -209,6 +221,8 @@ def _decode_value(name: str, value: Any, where: str) -> Any:
         return tuple(_integer(size, where) for size in value)
     if name in _TEXTS:
         return tuple(_texts(value, where))
+    if name in _FLAGS:
+        return _flag(value, where)
     if name in ("verdict", "kind"):
         return Verdict(value) if name == "verdict" else Kind(value)
     if not isinstance(value, str):
@@ -229,6 +243,13 @@ def _integer(value: Any, where: str) -> int:
     """Return an integer, refusing everything else."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{where} is not an integer: {value!r}")
+    return value
+
+
+def _flag(value: Any, where: str) -> bool:
+    """Return true or false, refusing everything else."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{where} is not true or false: {value!r}")
     return value
 
 

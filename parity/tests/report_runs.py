@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from parity.core.rows import PYNATIVE, Comparison, Kind, Row, RunResult, Slice, Verdict
+from parity.core.rows import PYNATIVE, Comparison, Kind, NonFinite, Row, RunResult, Slice, Verdict
+from parity.core.standards import Standards
 
 GATES = {"fp32": 8.0, "fp16": 6.0, "bf16": 6.0}
 CASES = (
@@ -45,6 +46,21 @@ def points(blocks: int = 4, layers: int = 4) -> list[tuple[str, str, Kind]]:
     return found + [(f"step.{n}.logits", "decoding", Kind.FLOAT) for n in range(1, 6)]
 
 
+STANDARDS = Standards(
+    open_operator=True, dual_max=1.2, dual_mean=1.1, dual_rms=1.05, dual_l1=True, dual_l2=True
+)
+
+
+def explained(**figures: object) -> dict[str, object]:
+    """The figures of a comparison on which no verdict depends; ``figures`` replaces some."""
+    usual: dict[str, object] = {
+        "compared": 81920, "mean_relative": 4.1e-8, "max_relative": 2.2e-3, "mean_ulp": 0.41,
+        "max_ulp": 212.0, "cosine": 0.9999999, "rtol": 3.5e-7, "saturated": 0,
+        "reference_saturated": 0, "standards": STANDARDS,
+    }  # fmt: skip
+    return usual | figures
+
+
 def comparison(ratio: float, gate: float = 8.0, update: bool = False) -> Comparison:
     """A comparison whose worst slice is token 17 with this ratio."""
     floor = 6.1e-8
@@ -62,6 +78,7 @@ def comparison(ratio: float, gate: float = 8.0, update: bool = False) -> Compari
         reference_value=0.73125401,
         candidate_value=0.73125401 + ratio * 3.1e-7,
         nonfinite=0,
+        **explained(),  # type: ignore[arg-type]
     )
 
 
@@ -166,8 +183,15 @@ def failing() -> RunResult:
 def odd_numbers() -> RunResult:
     """NaN, infinite, zero and negative-zero figures, a zero gate, and discrete mismatches."""
     whole = Slice(math.nan, math.nan, 0.0, 8.0)
-    broken = Comparison(whole, None, None, None, math.inf, (0,), -0.0, -math.inf, 12)
-    exact = Comparison(Slice(0.0, 0.0, 0.0, 0.0), None, None, None, 0.0, (), 1.0, 1.0, 0)
+    unusable = Standards(None, math.nan, math.inf, 0.0, False, False)
+    more = explained(
+        compared=0, max_ulp=math.inf, cosine=math.nan, standards=unusable,
+        candidate_nonfinite=NonFinite(3, 4, 5, (0,)), reference_nonfinite=NonFinite(0, 0, 1, (9,)),
+    )  # fmt: skip
+    broken = Comparison(whole, None, None, None, math.inf, (0,), -0.0, -math.inf, 12, **more)
+    exact = Comparison(
+        Slice(0.0, 0.0, 0.0, 0.0), None, None, None, 0.0, (), 1.0, 1.0, 0, **explained()
+    )
     return RunResult([
         row(0, "input_ids", Verdict.GUILTY, kind=Kind.DISCRETE, mismatches=3, shape=(1, 96)),
         row(1, "a", Verdict.NONFINITE, local=broken, end_to_end=broken),

@@ -80,15 +80,44 @@ def test_masks_and_scalars_are_told_too(value):
     assert found(value, Kind.DISCRETE, like=value).ok
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite(bad):
+BAD = {"NaN": np.nan, "+inf": np.inf, "-inf": -np.inf}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_not_finite(kind):
     wrong = reference()
-    wrong[5, 3] = bad
+    wrong[5, 3] = BAD[kind]
     finding = found(wrong)
     assert finding.verdict is Verdict.NONFINITE
-    assert finding.message.startswith("1 elements are NaN or infinite. ")
+    assert finding.message.startswith(
+        "1 elements are NaN or infinite, and not so on both sides (reference: none; "
+        f"candidate: 1 {kind}, first at [5, 3]). the relative error of "
+    )
     assert finding.comparison.nonfinite == 1
     assert found(wrong, Kind.EXACT).verdict is Verdict.GUILTY
+
+
+@pytest.mark.parametrize("there", BAD)
+@pytest.mark.parametrize("here", BAD)
+def test_what_the_reference_has_alike_is_not_the_candidates_fault(here, there):
+    like, value = reference(), reference()
+    like[5, 3], value[5, 3] = BAD[there], BAD[here]
+    finding = found(value, like=like)
+    assert finding.verdict is (Verdict.PASS if here == there else Verdict.NONFINITE)
+    assert finding.comparison.reference_nonfinite.first == (5, 3)
+    value[7, 7] += 1
+    assert not found(value, like=like).ok
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_nothing_but_nan_on_both_sides_is_nothing_to_compare(kind):
+    like = np.full((12, 16), BAD[kind], np.float32)
+    finding = found(like, like=like)
+    assert finding.verdict is Verdict.EMPTY
+    held = f"192 {kind}, first at [0, 0]"
+    assert finding.message == (
+        f"there is no number in it to compare (reference: {held}; candidate: {held})"
+    )
 
 
 def test_shapes_are_looked_at_before_anything_else():

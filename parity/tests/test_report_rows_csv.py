@@ -42,7 +42,8 @@ def test_the_columns_are_flat_and_complete():
         for part in ("whole", "row", "column", "update"):
             for figure in ("ratio", "error", "floor", "gate", "index"):
                 assert f"{side}.{part}.{figure}" in names
-        assert f"{side}.max_abs" in names
+        for name in ("max_abs", "max_ulp", "standards.dual_l1", "candidate_nonfinite.nan"):
+            assert f"{side}.{name}" in names
 
 
 def test_not_finite_is_told_from_absent():
@@ -51,6 +52,10 @@ def test_not_finite_is_told_from_absent():
     assert lines[1]["local.max_abs"] == "Infinity"
     assert lines[1]["local.candidate_value"] == "-Infinity"
     assert lines[1]["local.row.ratio"] == ""
+    assert lines[1]["local.candidate_nonfinite.minus_inf"] == "5"
+    assert lines[1]["local.standards.open_operator"] == ""
+    assert lines[2]["local.standards.open_operator"] == "True"
+    assert lines[2]["local.candidate_nonfinite.nan"] == ""
     assert lines[0]["mismatches"] == "3"
     assert lines[1]["mismatches"] == ""
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.core.errors import ParityError
-from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
+from parity.core.rows import Comparison, Kind, NonFinite, Row, RunResult, Slice, Verdict
+from parity.core.standards import Standards
 from parity.report.rows_io import (
     FORMAT,
     is_rows_json,
@@ -57,10 +58,21 @@ sizes = st.lists(st.integers(0, 10**6), max_size=4).map(tuple)
 slices = st.builds(
     Slice, ratio=floats, error=floats, floor=floats, gate=floats, index=st.none() | st.integers(0)
 )
+nonfinite = st.builds(
+    NonFinite, nan=st.integers(0), plus_inf=st.integers(0), minus_inf=st.integers(0), first=sizes
+)
+standards = st.builds(
+    Standards, open_operator=st.none() | st.booleans(), dual_max=floats, dual_mean=floats,
+    dual_rms=floats, dual_l1=st.booleans(), dual_l2=st.booleans(),
+)  # fmt: skip
 comparisons = st.builds(
     Comparison, whole=slices, row=st.none() | slices, column=st.none() | slices,
     update=st.none() | slices, max_abs=floats, max_index=sizes, reference_value=floats,
-    candidate_value=floats, nonfinite=st.integers(0),
+    candidate_value=floats, nonfinite=st.integers(0), compared=st.integers(0),
+    mean_relative=floats, max_relative=floats, mean_ulp=floats, max_ulp=floats, cosine=floats,
+    rtol=floats, saturated=st.integers(0), reference_saturated=st.integers(0),
+    standards=standards, candidate_nonfinite=st.none() | nonfinite,
+    reference_nonfinite=st.none() | nonfinite,
 )  # fmt: skip
 rows = st.builds(
     Row, case=texts, dtype=texts, order=st.integers(0), point=texts, stage=texts,
@@ -140,6 +152,10 @@ DAMAGE = {
         r"rows\[1\].local.whole.ratio is not a number: 'nan'",
     ),
     "ratio null": (lambda f: f["rows"][1]["local"]["whole"].update(ratio=None), "not a number"),
+    "flag a number": (
+        lambda f: f["rows"][1]["local"]["standards"].update(dual_l1=1),
+        r"rows\[1\].local.standards.dual_l1 is not true or false: 1",
+    ),
     "shape a number": (lambda f: f["rows"][1].update(shape=3), "damaged"),
     "left out a text": (lambda f: f.update(not_compared="x"), "not_compared is not a list"),
 }

@@ -142,7 +142,7 @@ def test_it_can_be_asked_before_a_long_run(tmp_path):
 
 @pytest.fixture
 def tiny_disk(tmp_path):
-    """A file system of 256 kB, too small for a second report; mounted read-only by ``remount``."""
+    """A file system of 512 kB, too small for a second report; mounted read-only by ``remount``."""
     where = tmp_path / "disk"
     where.mkdir()
 
@@ -151,7 +151,7 @@ def tiny_disk(tmp_path):
             ["mount", "-t", "tmpfs", *options, "tmpfs", where], capture_output=True
         )
 
-    done = mount("-o", "size=256k") if sys.platform == "linux" else None
+    done = mount("-o", "size=512k") if sys.platform == "linux" else None
     if done is None or done.returncode:
         pytest.skip("no file system can be mounted here (needs Linux and root)")
     mount.where = where
