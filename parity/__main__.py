@@ -13,6 +13,7 @@ from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
 from parity.core.tolerance import DEFAULT_FILE
 from parity.generation import generation
+from parity.kernel_ledger import kernels
 from parity.options import COULD_NOT_RUN, Bundles, Cases, CasesFile, Checkpoint
 from parity.prune import DAYS
 from parity.session import Session
@@ -245,6 +246,7 @@ def faults() -> None:
 
 
 app.command()(generation)
+app.command()(kernels)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from parity.core.numerics import precision
 from parity.core.points import select
 from parity.core.rows import RunResult
 from parity.core.store import BundleWriter
+from parity.kernel_ledger import ledger_of
 from parity.provenance import provenance
 from parity.session import Session
 from parity.settings import REFERENCES, Settings, load_by_name
@@ -46,7 +48,9 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunRes
         for number, (case, dtype) in enumerate(pairs, 1):
             progress.update(task, description=f"{number}/{len(pairs)} {case.name} {dtype}")
             session.run(case, dtype)
-    result = result_of(session, started, shown)
+        progress.update(task, description="operator ledger")
+        kernels = ledger_of(session)
+    result = replace(result_of(session, started, shown), kernels=kernels)
     path = write_report(result, report)
     print("\n".join(summary_lines(result, path)))
     return result

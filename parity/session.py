@@ -129,6 +129,7 @@ class Session:
 
     def _run(self, case: Case, dtype: str, stages: Collection[str]) -> list[Row]:
         from parity.faults import planted
+        from parity.kernel_ledger import with_kernels
 
         thorough = self.prove and self.proven_on(dtype) == case.name
         # The candidate is loaded under the fault too: some faults are in the loading of weights.
@@ -144,7 +145,7 @@ class Session:
             failed += reference_against_itself(schedule, evidence) if thorough else []
             failed += record_unchanged(schedule, evidence)  # last, so that it covers all of them
             self.invalid += [f"{case.name} {dtype}: {reason}" for reason in failed]
-        return rows
+        return with_kernels(self, rows, evidence)
 
     def _execute(self, case: Case, dtype: str, stages: Collection[str]) -> Evidence:
         """Both executions of the candidate, beside the reference's record."""

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mindspore as ms
 import numpy as np
@@ -21,6 +21,9 @@ from parity.core.rows import Kind
 from parity.core.store import Bundle, ReferenceFiring, tensor_name
 from parity.core.trace import Array, Tap, Trace
 from parity.subjects import qwen2vl
+
+if TYPE_CHECKING:
+    from parity.adapters.mindspore_kernels import MindSporeKernels
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "pixel_values",
                 "image_grid_thw", "pixel_values_videos", "video_grid_thw")  # fmt: skip
@@ -52,6 +55,17 @@ class MindSporeCandidate:
             checkpoint, mindspore_dtype=precision.name, jit=jit
         )
         self.model.set_train(False)
+
+    @staticmethod
+    def kernels(device: str) -> MindSporeKernels:
+        """The device's own kernels, for the operator ledger.
+
+        Raises:
+            ParityError: the device is not there.
+        """
+        from parity.adapters.mindspore_kernels import MindSporeKernels
+
+        return MindSporeKernels(device)
 
     def preprocess(self, case: Case) -> dict[str, Array]:
         """The port's own processor on ``case``."""

@@ -18,7 +18,8 @@ OURS = {"parity", "qwen2vl_ms"}
 REFERENCE = {"torch", "torchvision", "transformers"}
 FRAMEWORKS = {*REFERENCE, "mindspore", "jax", "tensorflow"}
 ABOVE_CORE = {"parity.session", "parity.settings", "parity.plugin", "parity.job",
-              "parity.calibrate", "parity.prune", "parity.__main__", "parity.suites"}  # fmt: skip
+              "parity.calibrate", "parity.prune", "parity.kernel_ledger", "parity.__main__",
+              "parity.suites"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ RULES = (
     # Python 3.10 has no tomllib, so that it does not count as its standard library.
     allow("parity/core/*.py", "numpy safetensors filelock tomli tomllib", "parity.core"),
     allow("parity/subjects/*.py", "numpy", "parity.core parity.subjects"),
+    allow("parity/kernels/*.py", "numpy", "parity.core parity.subjects parity.kernels"),
     allow("parity/report/*.py", "pandas jinja2 markupsafe", "parity.core parity.report"),
     forbid("parity/adapters/torch*.py", {"mindspore", "qwen2vl_ms"}),
     forbid("parity/adapters/mindspore_*.py", REFERENCE),
@@ -166,6 +168,8 @@ PLANTED = [
     ("parity/core/bad.py", "importlib.import_module('torch.nn')", "torch.nn"),
     ("parity/core/bad.py", "torch = __import__('torch')", "torch"),
     ("parity/subjects/bad.py", "import mindspore", "mindspore"),
+    ("parity/kernels/bad.py", "import mindspore.ops", "mindspore.ops"),
+    ("parity/kernels/bad.py", "from parity.adapters import torch_inputs", "parity.adapters"),
     ("parity/report/bad.py", "import numpy", "numpy"),
     ("parity/report/bad.py", "from parity.adapters import torch_inputs", "parity.adapters"),
     ("parity/adapters/torch_bad.py", "try:\n    import mindspore\nexcept E: ...", "mindspore"),

@@ -1,0 +1,74 @@
+"""One firing of a module, computed again in float64, with kernels in the place of primitives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from parity.core.numerics import FORMATS, Precision
+from parity.core.points import Point
+from parity.core.store import Bundle
+from parity.core.trace import Array
+from parity.kernels.device import Device
+from parity.kernels.measure import Probe
+from parity.subjects.modules import Config, Ops, Run, Weights, firing_inputs, inner_outputs
+from parity.subjects.ops import Float
+
+ATTENTION = frozenset({"vision_attention", "text_attention"})
+PRODUCTS = frozenset({"linear", "head", "patch_embed"})
+NARROW_ATTENTION = {"ascend-mixed": FORMATS["float16"]}
+"""Policies whose attention computes in another dtype than the rest."""
+LARGEST = 2**25
+"""Numbers in the largest intermediate value or matrix, 256 MiB; what is larger is left out."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What modules are computed again with, in one precision."""
+
+    device: Device
+    precision: Precision
+    weights: Weights
+    config: Config
+    points: Sequence[Point]
+    """Those at which the forced run handed on the reference's values."""
+
+    def compute(self, bundle: Bundle, point: Point, index: int, ops: Ops) -> dict[str, Float]:
+        """One firing of a module as in the forced run: on the reference's inputs, outside and in.
+
+        Args:
+            bundle: the reference's record.
+            point: of the module.
+            index: which firing.
+            ops: the primitives.
+
+        Returns:
+            Its output by its own name, and by the name of each module inside what reached it.
+        """
+        handed_on = {inner.name for inner in self.points}
+        outputs = inner_outputs(bundle, point.name, index)
+        given = {name: value for name, value in outputs.items() if name in handed_on}
+        run = Run(self.weights, self.config, ops, given=given)
+        output = run.module(point.name, firing_inputs(bundle, point.name, index))
+        return {point.name: output, **run.arrived}
+
+    def fits(self, bundle: Bundle, point: Point, index: int) -> bool:
+        """Whether a firing is small enough to be computed again."""
+        inputs = firing_inputs(bundle, point.name, index)
+        output = bundle.tensor(bundle.points[point.name][index].value)
+        return self._largest(point.role, inputs, output) <= LARGEST
+
+    def probe(self, name: str, point: Point) -> Probe:
+        """The device's kernel of the primitive ``name``, as called inside ``point``."""
+        narrow = NARROW_ATTENTION.get(self.precision.name) if point.role in ATTENTION else None
+        return Probe(self.device, name, (narrow or self.precision.format).name)
+
+    def _largest(self, role: str, inputs: Mapping[str, Array], output: Array) -> int:
+        """Numbers in the largest value that computing a module needs."""
+        if role in PRODUCTS:
+            return int(next(iter(inputs.values())).shape[-1] * output.shape[-1])
+        if role not in ATTENTION:
+            return output.size
+        queries, keys = output.shape[-2], inputs["hidden_states"].shape[-2]
+        heads = self.config.vision_heads if role == "vision_attention" else self.config.heads
+        return heads * queries * keys * (output.size // (queries * output.shape[-1]))
