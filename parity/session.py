@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
@@ -208,6 +208,11 @@ class Session:
                 raise ParityError(f"the candidate cannot be loaded: {told(error)}") from error
             self._loaded = (dtype, loaded)
         return self._loaded[1]
+
+    def planting(self, fault: str) -> Session:
+        """The same session with a fault planted, on the candidate that is loaded here."""
+        settings = replace(self.settings, plant=fault)
+        return Session(settings, self.say, self.gates, _loaded=self._loaded)
 
     _loaded: tuple[str, Any] | None = field(default=None, repr=False)
 

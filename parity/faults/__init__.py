@@ -9,18 +9,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from types import ModuleType
 
 from parity.core.errors import ParityError
 from parity.faults.fault import Fault
 
 
+def modules() -> tuple[ModuleType, ...]:
+    """The files of faults, in the order in which a model meets them."""
+    from parity.faults import (
+        attention,
+        decoder,
+        decoding,
+        masks,
+        merger,
+        pixels,
+        positions,
+        precision,
+        prompts,
+        rope,
+        vision,
+    )
+
+    return (pixels, prompts, positions, masks, rope, vision, attention, merger, decoder,
+            decoding, precision)  # fmt: skip
+
+
 @cache
 def catalogue() -> dict[str, Fault]:
-    """Every fault, by name, in the order in which a model meets them."""
-    from parity.faults import decoder, positions, preprocessing, vision
-
-    known = (*preprocessing.FAULTS, *positions.FAULTS, *vision.FAULTS, *decoder.FAULTS)
-    return {fault.name: fault for fault in known}
+    """Every fault, by name."""
+    return {fault.name: fault for module in modules() for fault in module.FAULTS}
 
 
 def find(name: str) -> Fault:

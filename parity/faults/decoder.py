@@ -1,42 +1,16 @@
-"""Faults between the merger and the logits."""
+"""Faults in the decoder's norms, MLPs and residuals, and in the head."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from parity.faults.fault import Fault, in_layer
-
-VISUAL = ("single-image", "two-images", "left-padded-batch", "odd-video", "photograph", "decoding")
-EVERY = (*VISUAL, "text-only", "long-text")
+from parity.faults.fault import HALF, Fault, hidden, in_layer, swapped
+from parity.faults.inputs import EVERY
+from parity.faults.vision import EPSILON
 
 
-def _last_image_first(original: Callable[..., Any]) -> Callable[..., Any]:
-    def scatter_features(embeds: Any, places: Any, features: Any, kind: str) -> Any:
-        from mindspore import ops
-
-        half = features.shape[0] // 2
-        rolled = ops.concat((features[half:], features[:half]), axis=0)
-        return original(embeds, places, rolled, kind)
-
-    return scatter_features
-
-
-def _interleaved(original: Callable[..., Any]) -> Callable[..., Any]:
-    def construct(self: Any, position_ids: Any) -> Any:
-        kept = self.row_of_frequency
-        self.row_of_frequency = np.arange(len(kept)) % 3
-        try:
-            return original(self, position_ids)
-        finally:
-            self.row_of_frequency = kept
-
-    return construct
-
-
-def _small_epsilon(original: Callable[..., Any]) -> Callable[..., Any]:
+def _larger_epsilon(original: Callable[..., Any]) -> Callable[..., Any]:
     def faulty(self: Any, x: Any) -> Any:
         from qwen2vl_ms import ops
 
@@ -45,30 +19,49 @@ def _small_epsilon(original: Callable[..., Any]) -> Callable[..., Any]:
     return in_layer(".layers.1.input_layernorm.", faulty)(original)
 
 
-def _keys_tiled(original: Callable[..., Any]) -> Callable[..., Any]:
-    def faulty(self: Any, query: Any, key: Any) -> Any:
-        import mindspore as ms
-
-        from qwen2vl_ms import ops
-
-        # In float32, since the CPU backend gathers no bfloat16.
-        heads = ops.cast(query, ms.float32).reshape(*query.shape[:2], -1, self.head_dim)
-        # Queries regrouped as if key head i served queries i, i + n, ...
-        groups = key.shape[-1] // self.head_dim
-        order = np.arange(heads.shape[2]).reshape(-1, groups).T.reshape(-1)
-        tiled = heads[:, :, order.tolist()].reshape(query.shape)
-        return original(self, ops.cast(tiled, query.dtype), key)
-
-    return in_layer(".layers.1.", faulty)(original)
-
-
-def _bias_dropped(original: Callable[..., Any]) -> Callable[..., Any]:
+def _weight_plus_one(original: Callable[..., Any]) -> Callable[..., Any]:
     def faulty(self: Any, x: Any) -> Any:
         from qwen2vl_ms import ops
 
-        return ops.linear(x, self.weight, None)
+        return ops.rms_norm(x, self.weight + 1, self.eps)
 
-    return in_layer(".layers.2.self_attn.k_proj.", faulty)(original)
+    return in_layer(".layers.0.post_attention_layernorm.", faulty)(original)
+
+
+def _mean_subtracted(original: Callable[..., Any]) -> Callable[..., Any]:
+    def faulty(self: Any, x: Any) -> Any:
+        from mindspore import ops as mint
+
+        from qwen2vl_ms import ops
+
+        return ops.layer_norm(x, self.weight, mint.zeros_like(self.weight), self.eps)
+
+    return in_layer("language_model.norm.", faulty)(original)
+
+
+def _gate_and_up_swapped(self: Any, x: Any) -> Any:
+    from qwen2vl_ms import ops
+
+    return self.down_proj(ops.silu(self.up_proj(x), self.kernel) * self.gate_proj(x))
+
+
+def _gelu_for_silu(self: Any, x: Any) -> Any:
+    from qwen2vl_ms import ops
+
+    return self.down_proj(ops.gelu(self.gate_proj(x), self.kernel) * self.up_proj(x))
+
+
+def _residual_of_the_norm(
+    self: Any, hidden_states: Any, attention_mask: Any, position_embeddings: Any, cache: Any = None
+) -> Any:
+    normed = self.input_layernorm(hidden_states)
+    hidden_states = normed + self.self_attn(
+        hidden_states=normed,
+        attention_mask=attention_mask,
+        position_embeddings=position_embeddings,
+        cache=cache,
+    )
+    return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
 
 
 def _vocabulary_shifted(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,20 +74,42 @@ def _vocabulary_shifted(original: Callable[..., Any]) -> Callable[..., Any]:
     return in_layer("lm_head.", faulty)(original)
 
 
+def _head_tied(original: Callable[..., Any]) -> Callable[..., Any]:
+    def construct(self: Any, *args: Any, **kwargs: Any) -> Any:
+        from qwen2vl_ms import ops
+        from qwen2vl_ms.layers import Linear
+
+        embedding = self.model.language_model.embed_tokens.weight
+
+        def tied(cell: Any, x: Any) -> Any:
+            return ops.linear(x, embedding)
+
+        with swapped(Linear, "construct", in_layer("lm_head.", tied)(Linear.construct)):
+            return original(self, *args, **kwargs)
+
+    return construct
+
+
 FAULTS = (
-    Fault("scatter-order", "features of the images scattered in another order", "mlx-vlm 377",
-          "language_model.inputs_embeds", VISUAL, "model:scatter_features", _last_image_first),
-    Fault("rope-interleaved", "M-RoPE sections interleaved instead of chunked", "mlx-vlm 576",
-          "language_model.rotary_emb.cos", VISUAL,
-          "rope:Qwen2VLRotaryEmbedding.construct", _interleaved),
     Fault("rms-eps", "RMSNorm epsilon of 1e-5 for 1e-6, in one layer",
           "class default for a missing key", "language_model.layers.1.input_layernorm", EVERY,
-          "layers:RMSNorm.construct", _small_epsilon),
-    Fault("gqa-tile", "key and value heads tiled instead of repeated, in one layer", "general",
-          "language_model.layers.1.self_attn", EVERY, "text:Qwen2VLAttention._joined", _keys_tiled),
-    Fault("attn-bias-dropped", "the key projection's bias not loaded, in one layer", "general",
-          "language_model.layers.2.self_attn.k_proj", EVERY,
-          "layers:Linear.construct", _bias_dropped),
+          "layers:RMSNorm.construct", _larger_epsilon, hidden(EPSILON, *HALF)),
+    Fault("rms-plus-one", "one added to an RMSNorm's weight, as Gemma stores it", "mlx-vlm 1548",
+          "language_model.layers.0.post_attention_layernorm", EVERY,
+          "layers:RMSNorm.construct", _weight_plus_one),
+    Fault("rms-mean-subtracted", "LayerNorm for the final RMSNorm", "general",
+          "language_model.norm", EVERY, "layers:RMSNorm.construct", _mean_subtracted),
+    Fault("mlp-gelu", "GELU for SiLU in one layer's MLP", "candle 3747",
+          "language_model.layers.0.mlp", EVERY,
+          "text:Qwen2MLP.construct", in_layer(".layers.0.", _gelu_for_silu)),
+    Fault("mlp-gate-up-swapped", "gate and up projections exchanged, in one layer",
+          "OpenVINO 32683", "language_model.layers.1.mlp", EVERY,
+          "text:Qwen2MLP.construct", in_layer(".layers.1.", _gate_and_up_swapped)),
+    Fault("residual-of-norm", "the residual taken after the norm, in one layer", "general",
+          "language_model.layers.2", EVERY,
+          "text:Qwen2VLDecoderLayer.construct", in_layer(".layers.2.", _residual_of_the_norm)),
+    Fault("head-tied", "the head's own weights ignored for the embedding's", "sglang 15398",
+          "lm_head", EVERY, "model:Qwen2VLForConditionalGeneration.construct", _head_tied),
     Fault("head-vocabulary-shift", "logits shifted by one token of the vocabulary", "general",
           "lm_head", EVERY, "layers:Linear.construct", _vocabulary_shifted),
 )  # fmt: skip

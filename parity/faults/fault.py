@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
+
+from parity.core.numerics import PRECISIONS
+
+HALF = ("fp16", "bf16", "ascend-mixed")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A mistake, where it enters, and the inputs that show it."""
+    """A mistake, where it enters, and the inputs and dtypes that show it.
+
+    It acts when the port runs, not when its weights are loaded, so that a port that is loaded
+    already can be used.
+    """
 
     name: str
     about: str
@@ -26,6 +34,19 @@ class Fault:
     """What is patched: ``module:attribute`` or ``module:Class.attribute``, below qwen2vl_ms."""
     make: Callable[[Callable[..., Any]], Callable[..., Any]]
     """Given what is there, what to put in its place."""
+    hidden: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """The dtypes in which nobody can see it, and why."""
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtypes that show it."""
+        return tuple(dtype for dtype in PRECISIONS if dtype not in self.hidden)
+
+    @property
+    def points(self) -> frozenset[str]:
+        """Every point that is guilty of it: two results of one module are so together."""
+        module, _, result = self.point.rpartition(".")
+        return frozenset((self.point, f"{module}.sin") if result == "cos" else (self.point,))
 
     def locate(self) -> tuple[Any, str]:
         """The module or class that holds what is patched, and its name there."""
@@ -46,6 +67,22 @@ class Fault:
             yield
         finally:
             setattr(owner, name, original)
+
+
+@contextmanager
+def swapped(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Put ``value`` in the place of an attribute for the time of the block."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def hidden(reason: str, *dtypes: str) -> dict[str, str]:
+    """The same reason for several dtypes."""
+    return dict.fromkeys(dtypes, reason)
 
 
 def in_layer(prefix: str, faulty: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,36 +1,15 @@
-"""Faults in the integers: position ids, segment boundaries, masks."""
+"""Faults in the positions of tokens and patches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from parity.faults.fault import Fault
-
-IMAGES = ("single-image", "two-images", "left-padded-batch", "photograph", "decoding")
-
-
-def _swapped_axes(original: Callable[..., Any]) -> Callable[..., Any]:
-    def vision_position_ids(*args: Any) -> Any:
-        return original(*args)[:, ::-1]
-
-    return vision_position_ids
-
-
-def _one_segment(original: Callable[..., Any]) -> Callable[..., Any]:
-    def vision_cu_seqlens(grid: Any) -> Any:
-        return original(grid)[[0, -1]]
-
-    return vision_cu_seqlens
-
-
-def _segment_per_video(original: Callable[..., Any]) -> Callable[..., Any]:
-    def vision_cu_seqlens(grid: Any) -> Any:
-        return np.concatenate([[0], np.cumsum(grid.prod(axis=1))]).astype(np.int32)
-
-    return vision_cu_seqlens
+from parity.faults.inputs import VISUAL
 
 
 def _plain_positions(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,6 +27,38 @@ def _mask_ignored(original: Callable[..., Any]) -> Callable[..., Any]:
     return rope_index
 
 
+def _ones_only(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The mask numbers the samples of a row, as packing does: what follows a picture is one more.
+
+    Every number but 0 is a token, and stays so for everything but the positions.
+    """
+
+    def rope_index(types: Any, images: Any, videos: Any, mask: Any, merge: int) -> Any:
+        positions, deltas = original(types, images, videos, mask, merge)
+        last = types.shape[1] - np.argmax(types[:, ::-1] != 0, axis=1)  # [B]
+        samples = np.where(np.arange(types.shape[1]) < last[:, None], mask, 2 * mask)  # [B, S]
+        return np.where(samples == 1, positions, 0), deltas
+
+    return rope_index
+
+
+def _after_every_token(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Start each run of text or picture tokens at its index, as if each had one position."""
+
+    def rope_index(types: Any, images: Any, videos: Any, mask: Any, merge: int) -> Any:
+        positions, deltas = original(types, images, videos, mask, merge)
+        for row, kept in enumerate(np.asarray(mask) != 0):
+            index, own = 0, positions[:, row, kept]  # [3, tokens]
+            for _, group in groupby(types[row, kept].tolist()):
+                run = slice(index, index + len(list(group)))
+                own[:, run] += index - own[:, run].min()
+                index = run.stop
+            positions[:, row, kept] = own
+        return positions, deltas
+
+    return rope_index
+
+
 def _constant_time(original: Callable[..., Any]) -> Callable[..., Any]:
     def _grid_positions(grid: Any, merge: int, start: int) -> Any:
         positions = original(grid, merge, start)
@@ -57,43 +68,51 @@ def _constant_time(original: Callable[..., Any]) -> Callable[..., Any]:
     return _grid_positions
 
 
-def _deltas_lost(original: Callable[..., Any]) -> Callable[..., Any]:
-    def continued_position_ids(mask: Any, deltas: Any, *rest: Any) -> Any:
-        return original(mask, np.zeros_like(deltas), *rest)
+def _seconds(original: Callable[..., Any]) -> Callable[..., Any]:
+    def _grid_positions(grid: Any, merge: int, start: int) -> Any:
+        positions = original(grid, merge, start)
+        positions[0] += positions[0] - start  # two positions for each patch of a second
+        return positions
 
-    return continued_position_ids
+    return _grid_positions
 
 
-def _padding_visible(original: Callable[..., Any]) -> Callable[..., Any]:
-    def causal_mask(mask: Any, *rest: Any) -> Any:
-        return original(None, *rest)
+def _swapped_axes(original: Callable[..., Any]) -> Callable[..., Any]:
+    def vision_position_ids(*args: Any) -> Any:
+        return original(*args)[:, ::-1]
 
-    return causal_mask
+    return vision_position_ids
+
+
+def _raster(original: Callable[..., Any]) -> Callable[..., Any]:
+    def vision_position_ids(grid: Any, merge: int) -> Any:
+        frames = [(h, w) for t, h, w in grid.tolist() for _ in range(t)]
+        return np.concatenate([np.indices(frame).reshape(2, -1).T for frame in frames])
+
+    return vision_position_ids
 
 
 FAULTS = (
-    Fault("rope-hw-swapped", "height and width swapped in the vision rotary positions",
-          "llama.cpp 13282", "visual.position_ids", (*IMAGES, "odd-video"),
+    Fault("vision-positions-swapped", "height and width of patches swapped in their positions",
+          "general", "visual.position_ids", VISUAL,
           "vision:vision_position_ids", _swapped_axes),
-    Fault("vit-no-mask", "images of one batch attend to each other", "sglang 9426",
-          "visual.cu_seqlens", ("two-images", "left-padded-batch"),
-          "vision:vision_cu_seqlens", _one_segment),
-    Fault("vit-cu-seqlens-frame", "one attention segment for a whole video instead of one a frame",
-          "general", "visual.cu_seqlens", ("odd-video",),
-          "vision:vision_cu_seqlens", _segment_per_video),
+    Fault("vision-positions-raster", "positions of patches row by row, not merge-block by block",
+          "general", "visual.position_ids", VISUAL, "vision:vision_position_ids", _raster),
     Fault("rope-1d", "1-D positions where images have three", "Liger-Kernel 276",
-          "language_model.position_ids", (*IMAGES, "odd-video"),
-          "inputs:rope_index", _plain_positions),
+          "language_model.position_ids", VISUAL, "inputs:rope_index", _plain_positions),
+    Fault("rope-after-tokens", "text goes on after as many positions as a picture has tokens",
+          "llama.cpp 13141", "language_model.position_ids", VISUAL,
+          "inputs:rope_index", _after_every_token),
     Fault("rope-left-pad", "the attention mask ignored by the position index",
           "Pai-Megatron-Patch 448", "language_model.position_ids", ("left-padded-batch",),
           "inputs:rope_index", _mask_ignored),
+    Fault("rope-mask-eq-1", "of a mask that numbers packed samples only the first one accepted",
+          "LlamaFactory 7754", "language_model.position_ids", VISUAL,
+          "inputs:rope_index", _ones_only),
     Fault("rope-temporal-const", "temporal positions constant over a video",
           "transformers 45381", "language_model.position_ids", ("odd-video",),
           "positions:_grid_positions", _constant_time),
-    Fault("rope-deltas-lost", "rope deltas dropped when decoding", "mlx-vlm 1527",
-          "language_model.position_ids", ("decoding",),
-          "inputs:continued_position_ids", _deltas_lost),
-    Fault("mask-padding-visible", "padding tokens attended to", "general",
-          "language_model.attention_mask", ("left-padded-batch",),
-          "ops:causal_mask", _padding_visible),
+    Fault("rope-temporal-seconds", "temporal positions by the second, as in Qwen2.5-VL",
+          "transformers 41152", "language_model.position_ids", ("odd-video",),
+          "positions:_grid_positions", _seconds),
 )  # fmt: skip
