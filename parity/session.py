@@ -212,7 +212,7 @@ class Session:
     def planting(self, fault: str) -> Session:
         """The same session with a fault planted, on the candidate that is loaded here."""
         settings = replace(self.settings, plant=fault)
-        return Session(settings, self.say, self.gates, _loaded=self._loaded)
+        return replace(self, settings=settings, results={}, opened={}, invalid=[])
 
     _loaded: tuple[str, Any] | None = field(default=None, repr=False)
 
