@@ -10,6 +10,7 @@ from parity.report.dtypes import DtypeView, dtype_views
 from parity.report.figures import at_fault
 from parity.report.groups import Group, group
 from parity.report.headline import Headline, headline
+from parity.report.kernels import KernelTable, kernel_table
 from parity.report.panels import Panel, panel
 from parity.report.table import FigureView, RowView, figure_view, row_view
 from parity.report.text import MESSAGE_LIMIT, clean
@@ -72,6 +73,7 @@ class ReportView:
     choices: tuple[tuple[str, tuple[str, ...]], ...]
     """What the table can be filtered by: a name, and the values that occur."""
     terms: tuple[tuple[str, str], ...]
+    kernels: KernelTable
 
 
 def view(result: RunResult) -> ReportView:
@@ -101,6 +103,7 @@ def view(result: RunResult) -> ReportView:
         rows=rows,
         choices=_choices(rows),
         terms=TERMS,
+        kernels=kernel_table(result.kernels),
     )
 
 

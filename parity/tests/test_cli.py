@@ -51,7 +51,17 @@ def run(tmp_path, *arguments, case="text-only"):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["capture"], ["cases"], ["points"], ["faults"], ["calibrate"], ["prune"]],
+    [
+        [],
+        ["run"],
+        ["capture"],
+        ["cases"],
+        ["points"],
+        ["faults"],
+        ["calibrate"],
+        ["prune"],
+        ["kernels"],
+    ],
 )
 def test_help_teaches(command):
     done = parity(*command, "--help")
