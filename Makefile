@@ -64,8 +64,8 @@ prune: $(READY) ## Remove captures that nothing uses any more
 fixtures: $(READY) ## Train the embedded checkpoint and rebuild every fixture from seeds
 	$(BIN)/python -m fixtures.build all
 
-gates: $(READY) ## Measure the gates again and write parity/gates.toml
-	$(BIN)/python -m parity calibrate $(DTYPES)
+gates: $(READY) ## Measure the gates again on 20 seeds and write parity/gates (about an hour)
+	$(BIN)/python -m parity calibrate -n 2 $(RUN_ARGS)
 
 figures: $(READY) ## Measure and draw the tutorial's figures
 	$(BIN)/python docs/figures/make.py

@@ -9,12 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
+from parity.calibrate import calibrate
 from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
-from parity.core.tolerance import DEFAULT_FILE
+from parity.gates_list import list_gates
 from parity.generation import generation
 from parity.kernel_ledger import kernels
-from parity.options import COULD_NOT_RUN, Bundles, Cases, CasesFile, Checkpoint
+from parity.options import (
+    COULD_NOT_RUN,
+    Bundles,
+    Cases,
+    CasesFile,
+    Checkpoint,
+    GatesFolder,
+    Overrides,
+)
 from parity.prune import DAYS
 from parity.session import Session
 from parity.settings import CANDIDATES, REFERENCES, Settings, default_bundles
@@ -113,6 +122,8 @@ def run(
         "reports/latest"
     ),
     plant: Plant = None,
+    gates: GatesFolder = DEFAULTS.gates,
+    overrides: Overrides = None,
 ) -> None:
     """Compare candidate and reference on every case, and write the report."""
     from parity.job import run_job
@@ -120,6 +131,7 @@ def run(
     chosen = settings(
         case, dtype, bundles, level=level, jit=jit, device=device, candidate=candidate,
         reference=reference, checkpoint=checkpoint, cases_file=cases_file, plant=plant,
+        gates=gates, overrides=overrides,
     )  # fmt: skip
     result = run_job(chosen, point or [], report)
     raise typer.Exit(COULD_NOT_RUN if result.invalid else 0 if result.passed else 1)
@@ -141,42 +153,6 @@ def capture(
         case, dtype, bundles, reference=reference, checkpoint=checkpoint, cases_file=cases_file
     )
     capture_job(chosen)
-
-
-@app.command()
-def calibrate(
-    case: Cases = None,
-    dtype: Dtypes = None,
-    level: Level = DEFAULTS.level,
-    device: Device = DEFAULTS.device,
-    checkpoint: Checkpoint = DEFAULTS.checkpoint,
-    cases_file: CasesFile = DEFAULTS.cases_file,
-    bundles: Bundles = None,
-    output: Annotated[
-        Path, typer.Option(help="The gates file to write.", metavar="FILE")
-    ] = DEFAULT_FILE,
-) -> None:
-    """Measure the gates: the faithful port's largest ratios, and the planted faults'.
-
-    Sections of other dtypes are kept. Exit status 1 if a fault that stands out of rounding stays
-    within the gates.
-    """
-    from parity.calibrate import calibrate_job
-
-    chosen = settings(
-        case, dtype, bundles, level=level, device=device, checkpoint=checkpoint,
-        cases_file=cases_file,
-    )  # fmt: skip
-    found = calibrate_job(chosen, output)
-    for one, margins in found.items():
-        for margin in sorted(margins, key=lambda m: m.ratio / m.gate):
-            unseen = "NOT CAUGHT" if margin.visible else f"not visible in {one}"
-            seen = "caught" if margin.detected else unseen
-            times = margin.ratio / margin.gate
-            typer.echo(f"{one:13} {margin.fault:24} {times:10.3g} x gate  {seen}")
-    typer.echo(f"wrote {output}")
-    every = [margin for margins in found.values() for margin in margins]
-    raise typer.Exit(0 if all(margin.detected or not margin.visible for margin in every) else 1)
 
 
 @app.command()
@@ -247,6 +223,8 @@ def faults() -> None:
 
 app.command()(generation)
 app.command()(kernels)
+app.command()(calibrate)
+app.command(name="gates")(list_gates)
 
 
 def main() -> None:

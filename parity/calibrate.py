@@ -1,258 +1,208 @@
-"""Measuring the gates: between what the faithful port shows and what planted faults show.
-
-A gate is ``HEADROOM`` times the largest ratio of the faithful port over all cases, rounded up to
-two digits, and never under 2. It is of use only if faults exceed a gate at their own points, which
-is measured too and written beside the gates. A fault that changes less than rounding does (an
-epsilon in bf16) is not visible in that dtype: no gate that lets the faithful port pass could catch
-it.
-"""
+"""The command ``python -m parity calibrate``: measure, fit, write the gates files."""
 
 from __future__ import annotations
 
-import math
 import os
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+import platform
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
-from functools import partial
-from itertools import product
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from parity.calibrate_rule import as_gates, fit
+from parity.calibrate_work import done, run_workers, total
+from parity.calibration_data import Plan, Record, load, load_faults
 from parity.core.errors import ParityError
 from parity.core.files import temporary_beside
+from parity.core.gates_file import GatesFile, gates_path, gates_text
 from parity.core.numerics import PRECISIONS
-from parity.core.points import LEVELS, STAGES
-from parity.core.rows import Kind, Row, Verdict
-from parity.core.stats import Gate
-from parity.core.tolerance import DEFAULT_FILE, SCOPES, Gates
-from parity.faults import catalogue
-from parity.session import Session, version
-from parity.settings import Settings
+from parity.options import Bundles, Cases, CasesFile, Checkpoint, GatesFolder
+from parity.session import version
+from parity.settings import Settings, default_bundles
 
-HEADROOM = 2.0
-OPEN = Gates(*(Gate(*(sys.float_info.max for _ in fields(Gate))) for _ in SCOPES))
-"""Gates to measure under: a dtype has none before it was measured."""
-FIGURES = tuple(field.name for field in fields(Gate))
+SAY_SECONDS = 30.0
+"""How often progress is told where there is no terminal to draw on."""
 
 
-@dataclass(frozen=True)
-class Largest:
-    """The largest ratio seen of one figure, and where."""
+def calibrate(
+    case: Cases = None,
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dtype",
+            help=f"Dtype to measure, of {', '.join(PRECISIONS)}; repeat for several.",
+            show_default="all",
+            metavar="NAME",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(help="Seeds to measure, besides the cases as they are.", min=0)
+    ] = 20,
+    workers: Annotated[
+        int, typer.Option("-n", "--workers", help="Processes that share the work.", min=1)
+    ] = 1,
+    device: Annotated[
+        str, typer.Option(help="Device of the candidate, such as CPU or Ascend:0.", metavar="NAME")
+    ] = Settings.device,
+    checkpoint: Checkpoint = Settings.checkpoint,
+    cases_file: CasesFile = Settings.cases_file,
+    bundles: Bundles = None,
+    gates: GatesFolder = Settings.gates,
+) -> None:
+    """Measure the gates: run the faithful port on many inputs, plant every fault, go between.
 
-    ratio: float = 0.0
-    point: str = "nowhere"
-    case: str = ""
+    Each seed runs every case in every dtype on random inputs of the cases' sizes, every second
+    seed with random weights and a massive channel; the cases as they are are measured too. For
+    each kind of module, scope and figure the gate then lies between the port's largest ratio and
+    the smallest of a fault that it has to catch, and near the former.
 
-    @property
-    def gate(self) -> float:
-        """The proposed gate, two digits, never under 2."""
-        least = max(HEADROOM * self.ratio, 2.0)
-        unit = 10.0 ** (math.floor(math.log10(least)) - 1)
-        return round(math.ceil(least / unit) * unit, 6)
+    Measurements are kept in the user's cache: a command that was ended goes on where it was, and
+    two at once share the work. A change of the port or of the reference measures anew.
 
-
-@dataclass(frozen=True)
-class Margin:
-    """By how much a planted fault exceeds the gate that it exceeds most, at its own point."""
-
-    fault: str
-    point: str
-    case: str
-    figure: str
-    ratio: float
-    gate: float
-    faithful: float
-    """The faithful port's largest ratio of this figure."""
-
-    @property
-    def detected(self) -> bool:
-        """Whether the gate catches the fault."""
-        return self.ratio > self.gate
-
-    @property
-    def visible(self) -> bool:
-        """Whether the fault stands out of what rounding does to the faithful port."""
-        return self.ratio > HEADROOM * self.faithful
+    Needs PyTorch. Exit status 1 if a fault that stands out of rounding stays within the gates.
+    """
+    chosen = replace(
+        Settings(), cases=tuple(case or ()), dtypes=tuple(dtype or PRECISIONS), device=device,
+        checkpoint=checkpoint, cases_file=cases_file, bundles=bundles or default_bundles(),
+        gates=gates,
+    )  # fmt: skip
+    found = calibrate_job(Plan(chosen, seeds), workers)
+    for name, content in found.items():
+        for line in told(name, content):
+            typer.echo(line)
+    typer.echo(f"wrote {len(found)} files to {gates}")
 
 
-Measured = dict[tuple[str, str], Largest]
-
-
-def faithful(session: Session, dtype: str) -> Measured:
-    """The largest ratio of each (scope, figure) over every selected case of the port as it is.
-
-    At both levels: a block that is judged as a whole (as in graph mode) adds up more roundings.
+def calibrate_job(plan: Plan, workers: int) -> dict[str, GatesFile]:
+    """Measure what is not measured yet, and write a gates file for each dtype.
 
     Raises:
-        ParityError: the port is wrong in a way that no gate measures, so it is not faithful.
+        ParityError: the reference or the candidate cannot be run, the port is wrong in a way that
+            no gate measures, or a file cannot be written.
     """
-    found: Measured = {(scope, figure): Largest() for scope in SCOPES for figure in FIGURES}
-    both = [at_level(session, level) for level in LEVELS]
-    for case, one in product(session.cases, both):
-        session.say(f"faithful port, {case.name}, {one.settings.level} level")
-        rows = one.run(case, dtype)
-        wrong = next((row for row in rows if _measures_nothing(row)), None)
-        if wrong is not None:
-            raise ParityError(
-                f"{wrong.point} in {wrong.case} is {wrong.verdict.value}: {wrong.message}. Gates "
-                "are measured on a port that is right: mend it first"
-            )
-        for key, seen in _ratios(rows):
-            if not seen.ratio <= found[key].ratio:
-                found[key] = seen
+    plan.session.validate(judging=False)
+    if done(plan) < total(plan):
+        with _progress(plan) as every_second:
+            run_workers(plan, workers, every_second)
+    every, faults = load(plan), load_faults(plan)
+    _check_faithful(every)
+    found = {}
+    for dtype in plan.settings.dtypes:
+        own = [record for record in every if record.dtype == dtype]
+        planted = [record for record in faults if record.dtype == dtype]
+        found[dtype] = fitted(plan, own, planted)
+        path = gates_path(plan.settings.gates, plan.settings.device, dtype)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_beside(path) as temporary:
+            temporary.write_text(gates_text(found[dtype]), encoding="utf-8")
     return found
 
 
-def at_level(session: Session, level: str) -> Session:
-    """The same session at another level."""
-    return Session(replace(session.settings, level=level), session.say, gates=session.gates)
+def fitted(plan: Plan, records: Sequence[Record], faults: Sequence[Record]) -> GatesFile:
+    """The content of one dtype's gates file."""
+    own_points = _fault_points()
+    measured: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "dtype": records[0].dtype,
+        "device": records[0].device,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {name: version(name) or "none" for name in
+                     ("mindspore", "torch", "transformers", "numpy")},
+        "checkpoint": plan.settings.checkpoint.name,
+        "cases": [case.name for case in plan.session.cases],
+        "seeds": plan.seeds,
+        "runs": len(records),
+        "held_out": held_out(plan, records, faults),
+    }  # fmt: skip
+    return replace(fit(records, faults, own_points), measured=measured)
 
 
-def _measures_nothing(row: Row) -> bool:
-    """Whether a row fails by something else than a ratio over the gate there is now."""
-    measurable = (Verdict.PASS, Verdict.VICTIM, Verdict.GUILTY, Verdict.DRIFT)
-    return row.verdict not in measurable or bool(row.mismatches)
+def held_out(plan: Plan, records: Sequence[Record], faults: Sequence[Record]) -> dict[str, Any]:
+    """False alarms on seeds that the gates were not fitted on: each half judged by the other's.
 
-
-def _ratios(rows: Iterable[Row]) -> Iterable[tuple[tuple[str, str], Largest]]:
-    """Every ratio of ``rows`` with its scope and figure."""
-    for row in rows:
-        for scope in ("local", "end_to_end"):
-            comparison = getattr(row, scope)
-            if comparison is None:
-                continue
-            gate = "table" if row.kind is Kind.TABLE else scope
-            for figure, value in comparison.slices.items():
-                yield (gate, figure), Largest(value.ratio, row.point, row.case)
-
-
-def margins(settings: Settings, dtype: str, measured: Measured, session: Session) -> list[Margin]:
-    """How far each fault with a ratio exceeds the proposed gates at its own point."""
-    found = []
-    kinds = {point.name: point.kind for point in session.points}
-    for fault in catalogue().values():
-        case = next((case for case in session.cases if case.name in fault.cases), None)
-        if case is None or kinds.get(fault.point) not in (Kind.FLOAT, Kind.TABLE):
-            continue
-        session.say(f"{fault.name} in {case.name}")
-        planted = Session(replace(settings, plant=fault.name), gates=session.gates)
-        rows = planted.run(case, dtype, STAGES)
-        own = [row for row in rows if row.point == fault.point]
-        _check_planted(fault.name, dtype, rows)
-        seen = [(gate, figure, value.ratio) for (gate, figure), value in _ratios(
-            replace(row, end_to_end=None) for row in own)]  # fmt: skip
-        if seen:
-            scope, figure, ratio = max(seen, key=lambda s: s[2] / measured[(s[0], s[1])].gate)
-            own_gate, most = measured[(scope, figure)].gate, measured[(scope, figure)].ratio
-            found.append(Margin(fault.name, fault.point, case.name, figure, ratio, own_gate, most))
-    return found
-
-
-def _check_planted(fault: str, dtype: str, rows: Iterable[Row]) -> None:
-    """Refuse a fault that ends the candidate's run instead of changing its numbers.
-
-    Raises:
-        ParityError: it does, so nothing is measured of it.
+    Gates that are fitted on all seeds have no false alarm on them by construction. Seeds are
+    taken in pairs, so that each half has trained and random weights.
     """
-    lost = next((row for row in rows if _measures_nothing(row) and row.mismatches is None), None)
-    if lost is not None:
-        raise ParityError(
-            f"{fault} in {dtype} is not the mistake it stands for: {lost.point} is "
-            f"{lost.verdict.value}, {lost.message}"
-        )
+    halves = [[r for r in records if (r.seed + 1) // 2 % 2 == half] for half in (0, 1)]
+    if not all(halves):
+        return {"runs": 0, "false_alarms": 0, "points": []}
+    runs, alarms, names = 0, 0, []
+    for fit_on, judge_on in (halves, halves[::-1]):
+        gates = as_gates(fit(fit_on, faults, _fault_points()), "half of the seeds")
+        for record in judge_on:
+            over = record.over(gates, plan.points)
+            runs, alarms = runs + 1, alarms + bool(over)
+            names += [f"{name} in {record.case}, seed {record.seed}" for name in over]
+    return {"runs": runs, "false_alarms": alarms, "points": names}
 
 
-HEADER = f"""\
-# Largest passing ratios. Made by `python -m parity calibrate`; what was measured is beside each:
-# a gate is {HEADROOM:g} times the faithful port's largest ratio, and never under 2. A planted fault
-# exceeds one at its own point, unless it is marked as not visible: it then changes less than
-# {HEADROOM:g} times what rounding in that dtype does to the faithful port.
-"""
-SECTION = re.compile(r"^\[([\w-]+)\]$", re.MULTILINE)
-
-
-def as_toml(dtype: str, measured: Measured, found: Sequence[Margin], cases: Sequence[str]) -> str:
-    """The section of one dtype in the gates file."""
+def told(dtype: str, content: GatesFile) -> list[str]:
+    """What was found, for a person."""
+    held = content.measured["held_out"]
     lines = [
-        f"[{dtype}]",
-        f'measured = "{date.today().isoformat()}"',
-        f'versions = "mindspore {version("mindspore")}, torch {version("torch")}, '
-        f'transformers {version("transformers")}"',
-        f'machine = "CPU, {os.cpu_count()} cores"',
-        f'cases = "{", ".join(cases)}"',
+        f"{dtype}: {content.measured['runs']} runs; held out, {held['false_alarms']} false alarms "
+        f"in {held['runs']} runs",
+        *(f"  false alarm: {name}" for name in held["points"]),
     ]
-    for scope in SCOPES:
-        lines += ["", f"[{dtype}.{scope}]"]
-        for figure in FIGURES:
-            seen = measured[(scope, figure)]
-            where = f"{seen.ratio:.3g} at {seen.point}, {seen.case}" if seen.ratio else "0"
-            lines.append(f"{figure} = {seen.gate:g}  # faithful port: {where}")
-    for margin in sorted(found, key=lambda m: m.ratio / m.gate):
-        lines += ["", f"[[{dtype}.faults]]", *_margin_lines(margin)]
-    return "\n".join(lines) + "\n"
+    for name, margin in sorted(content.faults.items(), key=lambda item: item[1].times):
+        seen = "caught" if margin.seen else f"not visible: {margin.why}"
+        lines.append(f"  {name:24} {margin.times:10.3g} x gate  {seen}")
+    return lines
 
 
-def _margin_lines(margin: Margin) -> list[str]:
-    """One fault's entry."""
-    return [
-        f'fault = "{margin.fault}"',
-        f'point = "{margin.point}"',
-        f'case = "{margin.case}"',
-        f'figure = "{margin.figure}"',
-        f"ratio = {margin.ratio:.3g}",
-        f"times_the_gate = {margin.ratio / margin.gate:.3g}",
-        f"visible = {str(margin.visible).lower()}",
-    ]
+def _fault_points() -> dict[str, str]:
+    """Each fault's own point."""
+    from parity.faults import catalogue
+
+    return {name: fault.point for name, fault in catalogue().items()}
 
 
-def merged(old: str, sections: Mapping[str, str]) -> str:
-    """A gates file with some dtypes' sections replaced or added, and the others as they were."""
-    starts = [*SECTION.finditer(old)]
-    ends = [*(match.start() for match in starts), len(old)][1:]
-    kept = {m[1]: old[m.start() : end] for m, end in zip(starts, ends, strict=True)}
-    every = {**kept, **sections}
-    known = [dtype for dtype in PRECISIONS if dtype in every]
-    others = [dtype for dtype in every if dtype not in PRECISIONS]
-    return "\n".join([HEADER, *(f"{every[dtype].strip()}\n" for dtype in (*known, *others))])
-
-
-def calibrate_job(settings: Settings, path: Path = DEFAULT_FILE) -> dict[str, list[Margin]]:
-    """Measure every dtype of ``settings``, write ``path``; return the faults' margins by dtype.
+def _check_faithful(records: Sequence[Record]) -> None:
+    """Refuse to make gates of a port that is wrong.
 
     Raises:
-        ParityError: the reference or the candidate cannot be run, or ``path`` cannot be written.
+        ParityError: it is, in a way that no gate measures.
     """
+    for record in records:
+        if record.wrong:
+            raise ParityError(
+                f"{record.case}, {record.dtype}, seed {record.seed}: {record.wrong[0]}. Gates are "
+                "measured on a port that is right: mend it first"
+            )
+
+
+@contextmanager
+def _progress(plan: Plan) -> Any:
+    """Shows how much is done: a bar on a terminal, else a line now and then."""
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    sections, found = {}, {}
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("starting", total=None)
-        for dtype in settings.dtypes:
-            say = partial(_describe, progress, task, dtype)
-            sections[dtype], found[dtype] = _measure(settings, dtype, say)
-    with temporary_beside(path) as temporary:
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-        temporary.write_text(merged(old, sections), encoding="utf-8")
-    return found
+    columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TextColumn("elapsed,"), TimeRemainingColumn(), TextColumn("left"))  # fmt: skip
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal,
+                   speed_estimate_period=1200)  # fmt: skip
+    said = time.monotonic()
+    with bar:
+        task = bar.add_task("", total=total(plan), completed=done(plan))
 
+        def every_second() -> None:
+            nonlocal said
+            now = done(plan)
+            bar.update(task, completed=now)
+            if not console.is_terminal and time.monotonic() - said >= SAY_SECONDS:
+                said = time.monotonic()
+                console.print(f"measured {now} of {total(plan)}", highlight=False)
 
-def _describe(progress: Any, task: Any, dtype: str, line: str) -> None:
-    """Show what is being measured."""
-    progress.update(task, description=f"{dtype}: {line}")
-
-
-def _measure(
-    settings: Settings, dtype: str, say: Callable[[str], None]
-) -> tuple[str, list[Margin]]:
-    """One dtype's section of the gates file, and the margins of the faults."""
-    session = Session(settings, say=say, gates=OPEN)
-    session.capture([(case, dtype) for case in session.cases])
-    measured = faithful(session, dtype)
-    found = margins(settings, dtype, measured, session)
-    return as_toml(dtype, measured, found, [case.name for case in session.cases]), found
+        yield every_second

@@ -35,3 +35,20 @@ Bundles = Annotated[
         metavar="FOLDER",
     ),
 ]
+GatesFolder = Annotated[
+    Path,
+    typer.Option(
+        "--gates",
+        help="Folder of the gates files (DEVICE-DTYPE.toml).",
+        metavar="FOLDER",
+        show_default="parity/gates",
+    ),
+]
+Overrides = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of overrides: other gates for single points, each with a written reason.",
+        metavar="FILE",
+        show_default="none",
+    ),
+]

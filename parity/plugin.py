@@ -36,6 +36,8 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--checkpoint", {"type": Path, "help": "Hugging Face checkpoint folder of both sides"}),
     ("--cases-file", {"type": Path, "help": "file that defines the cases"}),
     ("--bundles", {"type": Path, "help": "folder of captured references"}),
+    ("--gates", {"type": Path, "help": "folder of the gates files, instead of the measured ones"}),
+    ("--overrides", {"type": Path, "help": "file of gates for single points, with reasons"}),
     ("--plant", {"metavar": "FAULT", "help": "plant a fault, to see the harness find it"}),
 )
 

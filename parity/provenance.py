@@ -12,8 +12,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parity.core.tolerance import DEFAULT_FILE
-
 if TYPE_CHECKING:
     from parity.session import Session
 
@@ -26,7 +24,7 @@ def provenance(session: Session, seconds: float) -> dict[str, object]:
     """A flat table of facts about a run."""
     from parity.session import file_hash, version
 
-    settings = session.settings
+    settings, overrides = session.settings, session.settings.overrides
     facts: dict[str, object] = {
         "command": shlex.join(["python", "-m", "parity", *sys.argv[1:]])
         if sys.argv[0].endswith("__main__.py")
@@ -44,13 +42,27 @@ def provenance(session: Session, seconds: float) -> dict[str, object]:
         "level": settings.seen_level,
         "planted fault": settings.plant or "none",
         "checkpoint": settings.checkpoint.name,
-        "gates": f"{DEFAULT_FILE.name} {file_hash(DEFAULT_FILE)[:16]}",
+        **gates_used(session),
+        "overrides": "none" if overrides is None else f"{overrides} {file_hash(overrides)[:16]}",
         "bundles": ", ".join(sorted(session.opened)) or "none",
         "seconds": round(seconds, 1),
         "peak memory (MB)": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     facts.update({name: os.environ[name] for name in VARIABLES if name in os.environ})
     return facts
+
+
+def gates_used(session: Session) -> dict[str, object]:
+    """The gates files with their hashes, and on which device they were measured."""
+    from parity.session import file_hash
+
+    files, notes = [], []
+    for dtype in session.settings.dtypes:
+        gates = session.gates_for(dtype, case="")
+        path = Path(gates.source)
+        files.append(f"{path.name} {file_hash(path)[:16]}" if path.is_file() else gates.source)
+        notes.append(gates.note or f"measured on {session.settings.device}")
+    return {"gates": ", ".join(files), "gates are": "; ".join(dict.fromkeys(notes))}
 
 
 def commit() -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from parity.core.cases import Case, load_cases, select_cases
 from parity.core.errors import ParityError, describe_exception
 from parity.core.numerics import precision
+from parity.core.overrides import Override, check_overrides, load_overrides
 from parity.core.points import LEVELS, STAGES, Firing, Point
 from parity.core.rows import Row
 from parity.core.store import FORMAT, TENSORS, Bundle, json_hash, mark_used
@@ -110,7 +111,9 @@ class Session:
         for dtype in self.settings.dtypes:
             precision(dtype)
             if judging:
-                load_gates(dtype)
+                self.gates_for(dtype, "")
+        if judging:
+            check_overrides(self.overrides, self.declared, load_cases(self.settings.cases_file))
         target(self.settings.candidate, CANDIDATES, "candidate")
         target(self.settings.reference, REFERENCES, "reference")
         if self.settings.plant is not None:
@@ -126,6 +129,30 @@ class Session:
         if key not in self.results:
             self.results[key] = self._run(case, dtype, stages)
         return self.results[key]
+
+    @cached_property
+    def overrides(self) -> tuple[Override, ...]:
+        """Those of the overrides file, if the settings name one."""
+        path = self.settings.overrides
+        return () if path is None else load_overrides(path)
+
+    def gates_for(self, dtype: str, case: str) -> Gates:
+        """The gates of ``dtype`` on the run's device, with what overrides them in ``case``."""
+        settings = self.settings
+        gates = self.gates or load_gates(dtype, settings.device, settings.gates)
+        fitting = [one for one in self.overrides if one.applies(dtype, settings.device, case)]
+        return replace(gates, overrides=tuple(fitting))
+
+    def evidence(self, case: Case, dtype: str, stages: Collection[str] = STAGES) -> Evidence:
+        """Both executions of the candidate, not judged yet, beside the reference's record.
+
+        Raises:
+            ParityError: the reference or the candidate cannot be run at all.
+        """
+        from parity.faults import planted
+
+        with planted(self.settings.plant):
+            return self._execute(case, dtype, stages)
 
     def _run(self, case: Case, dtype: str, stages: Collection[str]) -> list[Row]:
         from parity.faults import planted
@@ -149,7 +176,7 @@ class Session:
 
     def _execute(self, case: Case, dtype: str, stages: Collection[str]) -> Evidence:
         """Both executions of the candidate, beside the reference's record."""
-        gates = self.gates or load_gates(dtype)
+        gates = self.gates_for(dtype, case.name)
         bundle = self.bundle(case, dtype)
         return Evidence(
             case=case.name,

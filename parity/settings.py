@@ -9,6 +9,7 @@ from typing import Any
 
 from parity.core.errors import ParityError
 from parity.core.rows import GRAPH, PYNATIVE
+from parity.core.tolerance import DEFAULT_GATES
 
 HERE = Path(__file__).parent
 FIXTURES = HERE.parent / "fixtures"
@@ -39,6 +40,10 @@ class Settings:
     reference: str = "transformers"
     bundles: Path = field(default_factory=default_bundles)
     plant: str | None = None
+    gates: Path = DEFAULT_GATES
+    """Folder of the gates files."""
+    overrides: Path | None = None
+    """File of overrides."""
 
     @property
     def seen_level(self) -> str:

@@ -52,6 +52,8 @@ class Judged:
     end: Finding
     parent: Judged | None = None
     """The smallest enclosing module that is a point itself."""
+    arrived: list[Finding] = field(default_factory=list)
+    """What reached the modules inside it: the work of its own code, on clean values."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -59,12 +61,21 @@ class Judged:
         return (self.firing.point.name, self.firing.index)
 
 
-def judge(schedule: Sequence[Firing], evidence: Evidence) -> list[Row]:
-    """One row for each firing of ``schedule``, which is in execution order."""
+def findings(schedule: Sequence[Firing], evidence: Evidence) -> list[Judged]:
+    """What the executions show about each firing of ``schedule``, nobody blamed yet."""
     judged = [_findings(order, firing, evidence) for order, firing in enumerate(schedule)]
     _find_parents(judged)
     for item in judged:
         _connect(item, evidence)
+    return judged
+
+
+def judge(schedule: Sequence[Firing], evidence: Evidence) -> list[Row]:
+    """One row for each firing of ``schedule``, which is in execution order."""
+    judged = findings(schedule, evidence)
+    for item in judged:
+        for finding in item.arrived:
+            item.local = item.local.worse(finding)
     _count(judged, evidence)
     blamed = Blamed({item.key for item in judged if not item.local.ok})
     rows = [blamed.note(_attribute(item, blamed), item.local) for item in judged]
@@ -119,6 +130,7 @@ def _findings(order: int, firing: Firing, evidence: Evidence) -> Judged:
         row,
         shape=reference.shape,
         reference_dtype=recorded.dtype,
+        override=evidence.gates.override(point),
         candidate_dtype=free.dtype if free else "",
         candidate_shape=free.value.shape if free else None,
         excluded_rows=0 if keep is None else int(np.count_nonzero(~keep)),
@@ -147,6 +159,7 @@ def _is_module(point: Point) -> bool:
 def _connect(item: Judged, evidence: Evidence) -> None:
     """Judge what reached a module, and charge it to the code around that module."""
     firing = item.firing
+    blamed = item.parent or item
     arrived = evidence.forced.arrivals.get((firing.point.name, firing.index))
     recorded = evidence.bundle.get(firing.point.name, firing.index)
     if arrived is None or recorded is None:
@@ -162,12 +175,12 @@ def _connect(item: Judged, evidence: Evidence) -> None:
         # Between modules a candidate may compute in another dtype, if its values are right.
         replace(arrived, dtype=recorded.dtype),
         evidence.precision,
-        evidence.gates.at("local", firing.point),
+        # It is that code's work, so it is held to that module's gate.
+        evidence.gates.at("local", blamed.firing.point),
         keep=_keep(firing, evidence),
     )
-    blamed = item.parent or item
-    finding = replace(finding, message=f"at the input of {firing.point.name}: {finding.message}")
-    blamed.local = blamed.local.worse(finding)
+    message = f"at the input of {firing.point.name}: {finding.message}"
+    blamed.arrived.append(replace(finding, message=message))
 
 
 def _count(judged: Sequence[Judged], evidence: Evidence) -> None:

@@ -25,7 +25,8 @@ def device():
 def narrow(dtype, limit):
     """The gates of ``dtype`` with another limit of the local ratio."""
     known = load_gates(dtype)
-    return Gates(Gate(limit, limit, limit, limit), known.end_to_end, known.table)
+    local = dict.fromkeys(known.roles["local"], Gate(limit, limit, limit, limit))
+    return Gates({**known.roles, "local": local})
 
 
 def judged(case="text-only", dtype="fp32", limit=None, stages=("preprocessing", "text"), **given):

@@ -8,15 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from parity.core.gates_file import SCOPES
 from parity.core.points import Firing
 from parity.core.rows import Kind, Verdict
 from parity.core.stats import Gate
+from parity.core.tolerance import Gates
 from parity.core.trace import Tap
 from parity.tests.toy_model import (
     ATTN,
     BLOCKS,
     FLOATS,
-    GATES,
+    GATE,
     GRID,
     KEYS,
     MODEL,
@@ -261,13 +263,25 @@ def test_the_floor_end_to_end_is_the_references_own_error_there(run, tmp_path):
         assert drifted.judge().blamed == blamed
 
 
-@pytest.mark.parametrize("scope", ["local", "end_to_end", "table"])
+TIGHT = Gate(1e-9, 1e-9, 1e-9, 1e-9)
+TABLES = {("rotary.cos", 0), ("rotary.cos", 1)}
+
+
+@pytest.mark.parametrize("scope", ["local", "end_to_end"])
 def test_each_scope_has_its_own_gate(run, scope):
-    run.options["gates"] = replace(GATES, **{scope: Gate(1e-9, 1e-9, 1e-9, 1e-9)})
-    tables = {("rotary.cos", 0), ("rotary.cos", 1)}
-    expected = {"local": set(FLOATS), "end_to_end": {("embed", 0)}, "table": tables}[scope]
+    run.options["gates"] = Gates({s: {"other": TIGHT if s == scope else GATE} for s in SCOPES})
+    expected = {"local": {*FLOATS, *TABLES}, "end_to_end": {("rotary.cos", 0)}}[scope]
     verdict = Verdict.DRIFT if scope == "end_to_end" else Verdict.GUILTY
     assert run.judge().blamed == dict.fromkeys(expected, verdict)
+
+
+def test_each_role_has_its_own_gate(run):
+    roles = {scope: {"other": GATE, "head": TIGHT} for scope in SCOPES}
+    run.options["gates"] = Gates(roles)
+    schedule = [replace(f, point=replace(f.point, role="head")) if f.point.name == "head" else f
+                for f in SCHEDULE]  # fmt: skip
+    assert run.judge(schedule).blamed == {("head", i): Verdict.GUILTY for i in (0, 1)}
+    assert run.judge().blamed == {}
 
 
 def test_what_a_processor_point_is_made_of_explains_it(run):

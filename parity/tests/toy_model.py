@@ -14,12 +14,12 @@ from parity.core.points import Firing, Point
 from parity.core.rows import Kind, Verdict
 from parity.core.stats import Gate
 from parity.core.store import Bundle, BundleWriter, ReferenceFiring
-from parity.core.tolerance import Gates
+from parity.core.tolerance import same_gate
 from parity.core.trace import Tap, Trace
 from parity.core.verdict import Evidence, judge
 
 GATE = Gate(whole=10, row=20, column=20, update=10)
-GATES = Gates(GATE, GATE, GATE)
+GATES = same_gate(GATE)
 PADDING = np.arange(8) >= np.array([[3], [0]])
 """The first row of the batch starts with three padding tokens."""
 
