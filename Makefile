@@ -10,7 +10,7 @@ RUN_ARGS ?=
 DTYPES := --dtype fp32 --dtype fp16 --dtype bf16 --dtype ascend-mixed
 BENCH_ARGS ?=
 
-.PHONY: help setup parity generation test test-slow check format bench-port bench-mindnlp prune fixtures gates figures screenshots lock clean
+.PHONY: help setup parity generation selftest test test-slow check format bench-port bench-mindnlp prune fixtures gates figures screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ parity: $(READY) ## Compare the port with the reference on every case; write rep
 
 generation: $(READY) ## Compare 64 greedy tokens of every case with the reference's, in three dtypes
 	$(BIN)/python -m parity generation $(RUN_ARGS)
+
+selftest: $(READY) ## Plant every known fault in every dtype; rewrite the table in README.md
+	$(BIN)/python -m parity selftest --readme -n 2 $(RUN_ARGS)
 
 test: $(READY) ## Run the whole test-suite
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(RUN_ARGS)

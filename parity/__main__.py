@@ -25,6 +25,7 @@ from parity.options import (
     Overrides,
 )
 from parity.prune import DAYS
+from parity.selftest.command import selftest
 from parity.session import Session
 from parity.settings import CANDIDATES, REFERENCES, Settings, default_bundles
 
@@ -225,6 +226,7 @@ app.command()(generation)
 app.command()(kernels)
 app.command()(calibrate)
 app.command(name="gates")(list_gates)
+app.command()(selftest)
 
 
 def main() -> None:

@@ -61,6 +61,7 @@ def run(tmp_path, *arguments, case="text-only"):
         ["calibrate"],
         ["prune"],
         ["kernels"],
+        ["selftest"],
     ],
 )
 def test_help_teaches(command):

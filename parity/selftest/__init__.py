@@ -1,0 +1,1 @@
+"""How often the harness finds a planted fault, names the right module, and cries wolf."""
