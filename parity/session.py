@@ -19,7 +19,7 @@ from parity.core.errors import ParityError, describe_exception
 from parity.core.numerics import precision
 from parity.core.overrides import Override, check_overrides, load_overrides
 from parity.core.points import LEVELS, STAGES, Firing, Point
-from parity.core.rows import Row
+from parity.core.rows import Row, Verdict
 from parity.core.store import FORMAT, TENSORS, Bundle, json_hash, mark_used
 from parity.core.tolerance import Gates, load_gates
 from parity.core.trace import Trace
@@ -172,7 +172,15 @@ class Session:
             failed += reference_against_itself(schedule, evidence) if thorough else []
             failed += record_unchanged(schedule, evidence)  # last, so that it covers all of them
             self.invalid += [f"{case.name} {dtype}: {reason}" for reason in failed]
-        return with_kernels(self, rows, evidence)
+        return self._suggested(with_kernels(self, rows, evidence), evidence, case)
+
+    def _suggested(self, rows: list[Row], evidence: Evidence, case: Case) -> list[Row]:
+        """``rows`` with what to try; what that takes is loaded only where something fails."""
+        if all(row.verdict is Verdict.PASS for row in rows):
+            return rows
+        from parity.hypotheses.rows import with_suggestions
+
+        return with_suggestions(rows, evidence, self.points, case, self.settings.checkpoint)
 
     def _execute(self, case: Case, dtype: str, stages: Collection[str]) -> Evidence:
         """Both executions of the candidate, beside the reference's record."""

@@ -53,6 +53,8 @@ class RowView:
     """CSS class: ``pass``, ``guilty``, ``victim``, ``drift`` or ``fault``."""
     point: str
     message: str
+    suggestions: tuple[str, ...]
+    """What to try, the best first."""
     notes: tuple[str, ...]
     cause: str
     cause_anchor: str
@@ -76,6 +78,7 @@ def row_view(
         style=style(row.verdict),
         point=label(row),
         message=clean(row.message, MESSAGE_LIMIT),
+        suggestions=tuple(clean(text, MESSAGE_LIMIT) for text in row.suggestions),
         notes=tuple(_notes(row)),
         cause=clean(cause),
         cause_anchor=faults.get((row.case, row.ran_in, cause), ""),

@@ -95,6 +95,8 @@ def _culprit(row: Row) -> list[str]:
     where = f"({clean(row.case, 40)}, {clean(row.ran_in)}, {clean(row.stage)})"
     lines = [*_wrap(f"{row.verdict.value} {label(row)} {where}"), *_numbers(row)]
     lines += _wrap(clean(row.message, MESSAGE_LIMIT), "  ")
+    for suggestion in row.suggestions:
+        lines += _wrap(f"what to try: {clean(suggestion, MESSAGE_LIMIT)}", "  ")
     lines += _wrap(f"meaning: {known.means}", "  ") + _wrap(f"next: {known.next}", "  ")
     return lines
 

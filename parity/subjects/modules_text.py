@@ -49,11 +49,14 @@ def mlp(run: Run, name: str, inputs: Mapping[str, Array]) -> Float:
 
 def layer(run: Run, name: str, inputs: Mapping[str, Array]) -> Float:
     """``[B, L, H]`` to the new tokens' ``[B, S, H]``."""
-    add, every = run.recipe.add, wide(inputs["hidden_states"])
+    recipe, every = run.recipe, wide(inputs["hidden_states"])
     shared = {key: value for key, value in inputs.items() if key != "hidden_states"}
-    x, normed = every[:, -_new_tokens(inputs) :], run.inner(f"{name}.input_layernorm", every)
-    x = add(x, run.inner(f"{name}.self_attn", normed, **shared))
-    return add(x, run.inner(f"{name}.mlp", run.inner(f"{name}.post_attention_layernorm", x)))
+    new = slice(-_new_tokens(inputs), None)
+    normed = run.inner(f"{name}.input_layernorm", every)
+    attended = run.inner(f"{name}.self_attn", normed, **shared)
+    x = recipe.add_attention(every[:, new], normed[:, new], attended)
+    normed = run.inner(f"{name}.post_attention_layernorm", x)
+    return recipe.add_mlp(x, normed, run.inner(f"{name}.mlp", normed))
 
 
 def _mask(inputs: Mapping[str, Array]) -> Float | None:

@@ -45,10 +45,12 @@ def mlp(run: Run, name: str, inputs: Mapping[str, Array]) -> Float:
 
 def block(run: Run, name: str, inputs: Mapping[str, Array]) -> Float:
     """``[N, E]`` to ``[N, E]``."""
-    x, add = wide(inputs["hidden_states"]), run.recipe.add
+    x, recipe = wide(inputs["hidden_states"]), run.recipe
     shared = {key: value for key, value in inputs.items() if key != "hidden_states"}
-    x = add(x, run.inner(f"{name}.attn", run.inner(f"{name}.norm1", x), **shared))
-    return add(x, run.inner(f"{name}.mlp", run.inner(f"{name}.norm2", x)))
+    normed = run.inner(f"{name}.norm1", x)
+    x = recipe.add_attention(x, normed, run.inner(f"{name}.attn", normed, **shared))
+    normed = run.inner(f"{name}.norm2", x)
+    return recipe.add_mlp(x, normed, run.inner(f"{name}.mlp", normed))
 
 
 def merger(run: Run, name: str, inputs: Mapping[str, Array]) -> Float:

@@ -148,8 +148,8 @@ def merge(x: Float, norm: Callable[[Float], Float], join: Callable[[Float], Floa
     return join(norm(x))
 
 
-def add(x: Float, update: Float) -> Float:
-    """A residual connection."""
+def add(x: Float, normed: Float, update: Float) -> Float:
+    """A residual connection around a module that was given ``x`` after its norm."""
     return x + update
 
 
@@ -183,7 +183,8 @@ class Recipe:
     attend_segments: Callable[..., Float] = attend_segments
     group: Callable[[Float, Config], Float] = group
     merge: Callable[..., Float] = merge
-    add: Callable[[Float, Float], Float] = add
+    add_attention: Callable[[Float, Float, Float], Float] = add
+    add_mlp: Callable[[Float, Float, Float], Float] = add
     look_up: Callable[[Ints, Float], Float] = look_up
 
 

@@ -128,6 +128,17 @@ def test_the_headline_has_the_numbers_and_what_to_do():
     assert "reference 0.731254, candidate 0.732869" in text
 
 
+def test_what_to_try_is_in_the_headline_and_the_row():
+    result = failing()
+    assert "What to try" not in render(result)
+    first = result.first_failure
+    rows = [dataclasses.replace(one, suggestions=("a <tanh>",)) if one is first else one
+            for one in result.rows]  # fmt: skip
+    page = render(RunResult(rows))
+    assert page.count("a &lt;tanh&gt;") == 2
+    assert "<dt>What to try</dt>" in page
+
+
 def test_proofs_that_failed_are_listed_and_verdicts_labelled():
     page = render(RunResult([row(0, "a")], invalid=["looking <changes> it"]))
     assert "looking &lt;changes&gt; it" in page

@@ -82,6 +82,22 @@ def test_failed_proofs_come_first():
     assert lines[2].startswith("  Not to be trusted: 1 of 1 row")
 
 
+def test_what_to_try_stands_under_the_culprit():
+    result = failing()
+    text = "tanh GELU instead of erf GELU: matches the candidate to 5e-08"
+    tried = [
+        dataclasses.replace(one, suggestions=(text, "\x1b[2J"))
+        if one.verdict is Verdict.GUILTY
+        else one
+        for one in result.rows
+    ]
+    lines = summary_lines(dataclasses.replace(result, rows=tried))
+    place = lines.index(f"  what to try: {text}")
+    assert place > next(n for n, line in enumerate(lines) if line.startswith("GUILTY"))
+    assert not any("what to try" in line for line in summary_lines(result))
+    assert "\x1b" not in "".join(lines)
+
+
 def test_a_missing_point_is_described_without_figures():
     gone = dataclasses.replace(
         row(0, "lm_head", Verdict.MISSING), local=None, end_to_end=None, message="Fired 0 times."

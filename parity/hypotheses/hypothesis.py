@@ -1,0 +1,126 @@
+"""What a hypothesis is, and when it fits: judged against it, the candidate would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from parity.core.rows import Kind
+from parity.core.trace import Array
+from parity.hypotheses.failure import Failure, Wrong
+from parity.subjects.modules import RIGHT
+from parity.subjects.ops import wide
+
+FAR = 4.0
+"""How many times more of its gate the candidate has to use against the truth."""
+EXACT_NOISE = 2e-6
+"""Relative error of float32 arithmetic done in another order, for values compared exactly."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What a hypothesis says the value would be, and what it found out on the way."""
+
+    value: Array
+    detail: str = ""
+
+
+Answer: TypeAlias = "Array | Alternative | None"
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A known mistake, and what would come out of it."""
+
+    name: str
+    sentence: str
+    where: tuple[str, ...]
+    """Roles of the points it can be about, or patterns of their names."""
+    answer: Callable[[Failure], Answer]
+    """The value that follows from it; ``None`` where it does not apply."""
+    general: bool = False
+    """Whether it tells what the value looks like rather than what was done."""
+
+    def applies(self, failure: Failure) -> bool:
+        """Whether the failing point is of its kind."""
+        point = failure.point
+        return any(point.role == w or fnmatchcase(point.name, w) for w in self.where)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A hypothesis that explains a failure."""
+
+    hypothesis: Hypothesis
+    error: float
+    """Relative error of the candidate against what the hypothesis says."""
+    without: float
+    """The same against the truth."""
+    used: float
+    """How much of its gate the candidate uses against the hypothesis."""
+    detail: str = ""
+
+    @property
+    def text(self) -> str:
+        """One sentence for a person."""
+        detail = f" ({self.detail})" if self.detail else ""
+        if not self.error:
+            return f"{self.hypothesis.sentence}{detail}: this gives the candidate's values exactly"
+        return (
+            f"{self.hypothesis.sentence}{detail}: matches the candidate to {self.error:.1g}, "
+            f"where what is right is {self.without:.1g} away"
+        )
+
+
+def fit(hypothesis: Hypothesis, failure: Failure) -> Match | None:
+    """The match of a hypothesis, or ``None`` where it does not explain the failure."""
+    wrong, answer = failure.wrong, hypothesis.answer(failure)
+    if wrong is None or answer is None:
+        return None
+    found = answer if isinstance(answer, Alternative) else Alternative(answer)
+    value = np.asarray(found.value)
+    if value.shape != wrong.candidate.shape or not np.all(np.isfinite(wide(value))):
+        return None
+    if failure.point.kind in (Kind.DISCRETE, Kind.EXACT):
+        used, error, without = _exact(value, wrong, failure.point.kind)
+    else:
+        used, error, without = _judged(wide(value), wrong, failure)
+    return Match(hypothesis, error, without, used, found.detail) if used <= 1 else None
+
+
+def _exact(value: Array, wrong: Wrong, kind: Kind) -> tuple[float, float, float]:
+    """For values that have to be equal: so has the hypothesis; pixels but for their rounding."""
+    error, without = _distance(wrong.candidate, value), _distance(wrong.candidate, wrong.reference)
+    allowed = 0.0 if kind is Kind.DISCRETE else EXACT_NOISE
+    fits = error <= allowed and without > FAR * max(error, allowed)
+    return (error if fits else np.inf), error, without
+
+
+def _judged(value: Array, wrong: Wrong, failure: Failure) -> tuple[float, float, float]:
+    """For floats: within the gates against the hypothesis, and far from that against the truth."""
+    right = wrong.against(wrong.truth, failure.dtype, failure)
+    found = wrong.against(wide(value), failure.dtype, failure)
+    used, before = found.worst[1].used, right.worst[1].used
+    fits = used <= 1 and used * FAR <= before
+    return (used if fits else np.inf), found.whole.error, right.whole.error
+
+
+def _distance(candidate: Array, value: Array) -> float:
+    """Relative distance of two arrays; of integers, 0 or the share that differs."""
+    if candidate.shape != value.shape:
+        return np.inf
+    if not np.issubdtype(value.dtype, np.floating):
+        return float(np.mean(candidate != value))
+    wanted = wide(value)
+    size = float(np.linalg.norm(wanted)) or 1.0
+    return float(np.linalg.norm(wide(candidate) - wanted)) / size
+
+
+def recipe(**changes: Callable[..., Any]) -> Callable[[Failure], Answer]:
+    """The module computed with some of its choices replaced."""
+    other = replace(RIGHT, **changes)
+    return lambda failure: failure.computed(other)
