@@ -15,6 +15,7 @@ from mindspore import Tensor, ops
 
 from parity.adapters.mindspore_candidate import as_array, set_device
 from parity.core.trace import Array
+from parity.kernels.device import UnsupportedError
 
 ON_HOST: dict[str, Callable[[Any], Any]] = {"sin": np.sin, "cos": np.cos}
 """The port makes its rotary tables in NumPy, in float64."""
@@ -47,31 +48,39 @@ class MindSporeKernels:
         return hidden if name in NARROWED else self._kernel(name, hidden)
 
     def run(self, name: str, operands: Sequence[Any], hidden: str) -> Array:
-        """Run a primitive; its result, held as float32."""
+        """Run a primitive; its result, held as float32.
+
+        Raises:
+            UnsupportedError: the device has no such kernel.
+        """
         if name in ON_HOST:
             return np.asarray(ON_HOST[name](operands[0].astype(np.float64)), dtype=np.float32)
-        kernel = getattr(ms, "float32" if name == "cast" else self._kernel(name, hidden))
-        tensors = [
-            Tensor(np.ascontiguousarray(x, np.float32)).astype(kernel)
-            if isinstance(x, np.ndarray)
-            else x
-            for x in operands
-        ]
-        result = KERNELS[name](*tensors)
-        return as_array(result.astype(getattr(ms, self.dtype(name, hidden))))
+        kernel = "float32" if name == "cast" else self._kernel(name, hidden)
+        try:
+            result = KERNELS[name](*(_tensor(operand, kernel) for operand in operands))
+            return as_array(result.astype(getattr(ms, self.dtype(name, hidden))))
+        except (RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UnsupportedError(f"{self.device} has no {name} in {kernel}: {reason}") from error
 
     def _kernel(self, name: str, hidden: str) -> str:
         """The dtype a kernel computes in."""
         return "float32" if self.emulated or name in SINGLE else hidden
 
 
+def _tensor(operand: Any, dtype: str) -> Any:
+    """An array on the device, in ``dtype``; anything else as it is."""
+    if not isinstance(operand, np.ndarray):
+        return operand
+    return Tensor(np.ascontiguousarray(operand, np.float32)).astype(getattr(ms, dtype))
+
+
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
     """``[.., m, k]`` times ``[.., k, n]``; a matrix of weights is stored transposed."""
-    if len(b.shape) == 2:
-        return ops.MatMul(transpose_b=True)(a.reshape(-1, a.shape[-1]), b.T).reshape(
-            *a.shape[:-1], b.shape[1]
-        )
-    return ops.BatchMatMul()(a, b)
+    if len(b.shape) > 2:
+        return ops.BatchMatMul()(a, b)
+    rows = ops.MatMul(transpose_b=True)(a.reshape(-1, a.shape[-1]), b.T)
+    return rows.reshape(*a.shape[:-1], b.shape[1])
 
 
 def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from parity.core.errors import ParityError
 from parity.core.trace import Array
+
+
+class UnsupportedError(ParityError):
+    """The device has no kernel for a primitive in this dtype."""
 
 
 class Device(Protocol):
@@ -34,5 +39,8 @@ class Device(Protocol):
 
         Returns:
             Its result, values of `dtype` held as float32.
+
+        Raises:
+            UnsupportedError: the device has no such kernel.
         """
         ...

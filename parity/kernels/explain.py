@@ -18,9 +18,10 @@ from parity.core.rows import Kind, Row, Verdict
 from parity.core.trace import Tap, Trace
 from parity.core.verdict import Evidence, judge
 from parity.kernels.bench import Bench
-from parity.kernels.primitives import ELEMENTARY, FUSED, with_kernel
+from parity.kernels.device import UnsupportedError
+from parity.kernels.primitives import ELEMENTARY, FUSED, watched, with_kernel
 from parity.subjects.modules import FORMULAS
-from parity.subjects.ops import EXACT, Float
+from parity.subjects.ops import Float
 
 MOST = 0.5
 """Share of the error's squared norm that a kernel has to account for."""
@@ -80,9 +81,11 @@ def explain(row: Row, point: Point, evidence: Evidence, bench: Bench) -> Explana
     """
     if point.role not in FORMULAS or not bench.fits(evidence.bundle, point, row.firing):
         return None
-    right = bench.compute(evidence.bundle, point, row.firing, EXACT)
+    used: set[str] = set()
+    right = bench.compute(evidence.bundle, point, row.firing, watched(used))
     for names in (ELEMENTARY, FUSED):
-        found = [_tried(name, right, row, point, evidence, bench) for name in names]
+        tried = [name for name in names if name in used]
+        found = [_tried(name, right, row, point, evidence, bench) for name in tried]
         explaining = [one for one in found if one is not None]
         if explaining:
             return max(explaining, key=lambda one: one.share)
@@ -111,17 +114,18 @@ def _tried(
 ) -> Explanation | None:
     """What the kernel of one primitive explains; ``None`` if that is too little."""
     probe = bench.probe(name, point)
-    wrong = bench.compute(evidence.bundle, point, row.firing, with_kernel(name, probe))
-    if not probe.accuracy.elements:
-        return None  # the module has no such primitive
+    try:
+        wrong = bench.compute(evidence.bundle, point, row.firing, with_kernel(name, probe))
+    except UnsupportedError:
+        return None  # then the candidate did not use it either
     errors = {place: wrong[place] - right[place] for place in right}
     forced = without(evidence.forced, errors, point.name, row.firing)
     again = _judged_again(point, row.firing, replace(evidence, forced=forced), bench)
     if row.local is None or again.local is None or again.verdict is Verdict.GUILTY:
         return None
     figure, worst = row.local.worst
-    left = again.local.slices[figure].ratio / worst.ratio
-    share = 1.0 - left**2
+    left = again.local.slices.get(figure)  # none, if what is worst now is another value
+    share = 0.0 if left is None else 1.0 - (left.ratio / worst.ratio) ** 2
     if not share >= MOST:
         return None
     place = bench.device.place(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,8 +12,9 @@ from parity.core.points import Point
 from parity.core.rows import Kind
 from parity.core.store import Bundle
 from parity.kernels.bench import Bench
+from parity.kernels.device import UnsupportedError
 from parity.kernels.measure import Probe
-from parity.kernels.primitives import PRIMITIVES, TRUTHS, with_kernel
+from parity.kernels.primitives import PRIMITIVES, TRUTHS, Kernel, watched, with_kernel
 from parity.kernels.samples import sampled
 from parity.kernels.tables import angles
 from parity.subjects.modules import FORMULAS
@@ -61,7 +63,7 @@ def _in_table(bench: Bench, bundle: Bundle, point: Point) -> Iterator[Probe]:
         made.append(("cast", TRUTHS[name](angle)))
     for primitive, operand in made:
         probe = bench.probe(primitive, point)
-        probe.error(sampled(primitive, [operand]))
+        _sampling(probe)(operand)
         yield probe
 
 
@@ -69,30 +71,34 @@ def _in_module(bench: Bench, bundle: Bundle, point: Point) -> Iterator[Probe]:
     """A probe for each primitive that the module uses, or that its primitives can be built from."""
     if not bench.fits(bundle, point, 0):
         return
+    used: set[str] = set()
+    bench.compute(bundle, point, 0, watched(used))
     for name in PRIMITIVES:
-        probe = bench.probe(name, point)
-        bench.compute(bundle, point, 0, with_kernel(name, _sampling(probe)))
-        if probe.accuracy.elements:
+        if name in used:
+            probe = bench.probe(name, point)
+            bench.compute(bundle, point, 0, with_kernel(name, _sampling(probe)))
             yield probe
 
 
-def _sampling(probe: Probe) -> Any:
+def _sampling(probe: Probe) -> Kernel:
     """A kernel that is exact, and has the probe measure a part of what it is given."""
 
     def kernel(*operands: Any) -> Float:
-        probe.error(sampled(probe.name, operands))
-        return TRUTHS[probe.name](*operands)
+        with suppress(UnsupportedError):  # then nothing is measured, which the row says
+            probe.error(sampled(probe.name, operands))
+        return np.asarray(TRUTHS[probe.name](*operands))
 
     return kernel
 
 
 def _row(bench: Bench, probe: Probe, point: Point, case: str) -> Row:
     accuracy = probe.accuracy
+    place = bench.device.place(probe.name)
     return {
         "primitive": probe.name,
         "dtype": bench.precision.name,
         "result": probe.format.name,
-        "device": bench.device.place(probe.name),
+        "device": place if accuracy.elements else f"{place}: not supported",
         "role": point.role,
         "case": case,
         "point": point.name,

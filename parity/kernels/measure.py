@@ -25,7 +25,7 @@ def spacing(values: Float, dtype: Format) -> Float:
 
 @dataclass
 class Accuracy:
-    """Errors of one primitive, added up over calls."""
+    """Errors of one primitive, added up over calls; means of nothing are NaN."""
 
     elements: int = 0
     max_ulp: float = 0.0
@@ -55,13 +55,13 @@ class Accuracy:
     @property
     def mean_ulp(self) -> float:
         """Mean distance from the truth; a quarter where results are correctly rounded."""
-        return self.total_ulp / self.elements if self.elements else 0.0
+        return self.total_ulp / self.elements if self.elements else math.nan
 
     @property
     def ratio(self) -> float:
         """Norm of the error over that of rounding the truth, the floor of local ratios too."""
         if self.squared_error == 0:
-            return 0.0
+            return 0.0 if self.elements else math.nan
         floor = self.squared_floor
         return math.sqrt(self.squared_error / floor) if floor else math.inf
 
@@ -88,6 +88,9 @@ class Probe:
 
         Returns:
             Result minus truth, float64.
+
+        Raises:
+            UnsupportedError: the device has no such kernel.
         """
         taken = "float32" if self.name == "cast" else self.format.name
         given = [rounded(x, taken) if isinstance(x, np.ndarray) else x for x in operands]

@@ -71,9 +71,22 @@ PRIMITIVES = (*ELEMENTARY, *FUSED)
 """What modules are made of, `ELEMENTARY` ones first."""
 
 
-def built(name: str, kernel: Kernel) -> dict[str, Kernel]:
-    """Everything that can be built from the primitive ``name``, built from ``kernel``."""
-    return _BUILT[name](kernel) if name in _BUILT else {}
+def parts(name: str) -> set[str]:
+    """The more elementary primitives that ``name`` can be built from."""
+    return {part for part, build in _BUILT.items() if name in build(TRUTHS[part])}
+
+
+def watched(used: set[str]) -> Ops:
+    """Exact primitives that add their names to ``used``, and those of what they are built from."""
+
+    def noting(name: str) -> Kernel:
+        def kernel(*operands: Any) -> Float:
+            used.update({name}, parts(name))
+            return np.asarray(TRUTHS[name](*operands))
+
+        return kernel
+
+    return replace(EXACT, **{name: noting(name) for name in PRIMITIVES})
 
 
 def with_kernel(name: str, kernel: Kernel) -> Ops:
@@ -83,4 +96,5 @@ def with_kernel(name: str, kernel: Kernel) -> Ops:
         name: one of `ELEMENTARY` or `FUSED`.
         kernel: takes and returns float64 arrays, as the primitive does.
     """
-    return replace(EXACT, **{name: kernel, **built(name, kernel)})
+    built = _BUILT[name](kernel) if name in _BUILT else {}
+    return replace(EXACT, **{name: kernel, **built})

@@ -114,6 +114,23 @@ def test_a_wrong_kernel_is_seen(monkeypatch):
     assert [row["primitive"] for row in found if row["ratio"] > 1e5] == ["erf"]
 
 
+def test_a_kernel_that_the_device_lacks_is_said(monkeypatch):
+    from parity.adapters import mindspore_kernels
+
+    def absent(x):
+        raise RuntimeError("Unsupported op [Erf] on CPU")
+
+    kernels = {**mindspore_kernels.KERNELS, "erf": absent}
+    monkeypatch.setattr(mindspore_kernels, "KERNELS", kernels)
+    found = kernel_ledger.ledger_of(Session(replace(session().settings, dtypes=("fp32",))))
+    (row,) = [row for row in found if row["primitive"] == "erf"]
+    assert row["device"] == "CPU: not supported"
+    assert row["elements"] == 0
+    assert row["ratio"] != row["ratio"]
+    assert lines(found)[1].split()[0] == "erf"
+    assert {r["primitive"] for r in found} >= {"exp", "matmul", "softmax"}
+
+
 def test_it_goes_into_the_files_of_a_report_and_comes_back():
     result = RunResult([], kernels=ledger())
     assert result_from_dict(json.loads(to_json(result))).kernels == ledger()

@@ -76,6 +76,7 @@ ALTERNATIVES: dict[str, tuple[Callable[..., Any], dict[str, Callable[[Tensor], T
         {
             "SiLU": ops.silu,
             "Expm1": lambda x: x / (framework.expm1(-x) + 2.0),
+            "Expm1 and Reciprocal": lambda x: x * framework.reciprocal(framework.expm1(-x) + 2.0),
             "Sigmoid in float64": lambda x: x * in_float64(framework.sigmoid)(x),
         },
     ),
