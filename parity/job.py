@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from parity.core.coverage import ledger
 from parity.core.files import locked
 from parity.core.numerics import precision
 from parity.core.points import select
-from parity.core.rows import RunResult
+from parity.core.rows import Row, RunResult, Verdict
 from parity.core.store import BundleWriter
 from parity.kernel_ledger import ledger_of
 from parity.provenance import provenance
@@ -57,12 +58,25 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunRes
 
 
 def result_of(session: Session, started: float, shown: set[str] | None = None) -> RunResult:
-    """Everything ``session`` found out, for the report; only the points in ``shown``, if given."""
+    """Everything ``session`` found out, for the report.
+
+    Of the rows only those of the points in ``shown``, if given, and what is at fault elsewhere:
+    choosing what to look at must not make a run pass.
+    """
     rows = [row for found in session.results.values() for row in found]
-    if shown is not None:
-        rows = [row for row in rows if row.point in shown]
-    facts = provenance(session, time.monotonic() - started)
-    return RunResult(rows=rows, provenance=facts, invalid=session.invalid)
+    kept = [row for row in rows if shown is None or row.point in shown or not harmless(row)]
+    return RunResult(
+        rows=kept,
+        provenance=provenance(session, time.monotonic() - started),
+        not_compared=[reason for one in session.covered for reason in one.left_out],
+        invalid=session.invalid,
+        ledger=ledger(session.covered, not_shown=len(rows) - len(kept)),
+    )
+
+
+def harmless(row: Row) -> bool:
+    """Whether a row is right, or explained by another one."""
+    return row.verdict in (Verdict.PASS, Verdict.VICTIM)
 
 
 def capture_job(settings: Settings) -> None:

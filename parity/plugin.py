@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from parity.core.cases import Case
+from parity.core.coverage import Coverage, coverages, ledger
 from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
 from parity.core.points import LEVELS, Point
 from parity.core.rows import Row, RunResult, Verdict
+from parity.counting import Counting
 from parity.session import Session
 from parity.settings import CANDIDATES, REFERENCES, Settings
 
@@ -64,6 +66,9 @@ class State:
     """Rows of this process, and of the workers once they are done."""
     invalid: list[str] = field(default_factory=list)
     """Proofs of the run itself that failed, here and on the workers."""
+    covered: list[Coverage] = field(default_factory=list)
+    """What was compared, here and on the workers."""
+    counting: Counting = field(default_factory=Counting)
     provenance: dict[str, object] = field(default_factory=dict)
     result: RunResult | None = None
     report_path: Path | None = None
@@ -97,6 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     state = State(settings, config.getoption("report"))
     config.stash[STATE] = state
+    config.pluginmanager.register(state.counting, "parity-counting")
     if settings != Settings():
         _session(state)  # names of nothing are told before anything is collected
 
@@ -279,6 +285,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if state.session is not None:
         state.rows += [row for rows in state.session.results.values() for row in rows]
         state.invalid += state.session.invalid
+        state.covered += state.session.covered
     output = getattr(config, "workeroutput", None)
     if output is not None:
         _publish(state, output)
@@ -301,7 +308,8 @@ def _publish(state: State, output: dict[str, Any]) -> None:
     if state.session is None or not state.stages:
         return
     facts = provenance(state.session, time.monotonic() - state.started)
-    result = RunResult(state.rows, facts, state.not_compared, state.invalid)
+    seen = ledger(state.covered, tests=state.counting.collected)
+    result = RunResult(state.rows, facts, state.not_compared, state.invalid, seen)
     output["parity"] = {"result": result_to_dict(result), "problem": state.problem}
 
 
@@ -317,6 +325,8 @@ def pytest_testnodedown(node: Any) -> None:
         state.rows += result.rows
         state.not_compared += result.not_compared
         state.invalid += result.invalid
+        state.covered += coverages(result.ledger)
+        state.counting.collected = dict(result.ledger["tests"])  # type: ignore[call-overload]
         state.provenance = result.provenance
         state.problem = state.problem or published["problem"]
         state.asked = True
@@ -333,7 +343,10 @@ def _report(state: State, session: pytest.Session) -> None:
     order = {name: n for n, name in enumerate(dict.fromkeys(row.case for row in state.rows))}
     dtypes = state.settings.dtypes.index
     rows = sorted(state.rows, key=lambda row: (dtypes(row.dtype), order[row.case], row.order))
-    state.result = RunResult(rows, facts, state.not_compared, state.invalid)
+    seen = ledger(state.covered, tests=state.counting.counts)
+    state.not_compared += state.counting.left_out
+    state.not_compared += [reason for one in state.covered for reason in one.left_out]
+    state.result = RunResult(rows, facts, state.not_compared, state.invalid, seen)
     try:
         state.report_path = write_report(state.result, state.report)
     except ParityError as error:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from parity.core.cases import Case, load_cases, select_cases
+from parity.core.coverage import Coverage, cover
 from parity.core.errors import ParityError, describe_exception
 from parity.core.numerics import precision
 from parity.core.overrides import Override, check_overrides, load_overrides
@@ -70,6 +71,8 @@ class Session:
     """(case, dtype) of everything that will be run; ``None``: every case in every dtype."""
     invalid: list[str] = field(default_factory=list)
     """Proofs that failed."""
+    covered: list[Coverage] = field(default_factory=list)
+    """What was compared, one entry a case and dtype."""
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -167,6 +170,8 @@ class Session:
         self.observe(evidence)
         schedule = self.schedule(case, stages)
         rows = judge(schedule, evidence)
+        covered = cover(schedule, self.schedule(case), evidence, rows)
+        self.covered.append(replace(covered, repeated=thorough))
         if self.prove:
             failed += inputs_agree(evidence, rows)
             failed += reference_against_itself(schedule, evidence) if thorough else []
@@ -247,7 +252,7 @@ class Session:
     def planting(self, fault: str) -> Session:
         """The same session with a fault planted, on the candidate that is loaded here."""
         settings = replace(self.settings, plant=fault)
-        return replace(self, settings=settings, results={}, opened={}, invalid=[])
+        return replace(self, settings=settings, results={}, opened={}, invalid=[], covered=[])
 
     _loaded: tuple[str, Any] | None = field(default=None, repr=False)
 

@@ -23,6 +23,7 @@ from parity.core.stats import Truth
 from parity.core.store import Bundle, ReferenceFiring
 from parity.core.tolerance import Gates
 from parity.core.trace import Array, Trace
+from parity.core.vacuous import SHARED, vacuous
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Judged:
     row: Row
     local: Finding
     end: Finding
+    vacuous: str | None = None
+    """Why it would prove nothing if it passed."""
     parent: Judged | None = None
     """The smallest enclosing module that is a point itself."""
     arrived: list[Finding] = field(default_factory=list)
@@ -97,7 +100,7 @@ class Blamed:
         """Take ``row`` into account for those after it, and return it."""
         if row.verdict is Verdict.DRIFT:
             self.drifting.append(row.point)
-        elif row.verdict not in (Verdict.PASS, Verdict.VICTIM):
+        elif row.verdict not in (Verdict.PASS, Verdict.VICTIM, Verdict.EMPTY):
             self.guilty.append(row.point)
             if local.stopped and self.stopped is None:
                 self.stopped = row.point
@@ -125,7 +128,7 @@ def _findings(order: int, firing: Firing, evidence: Evidence) -> Judged:
         return Judged(firing, row, absent, absent)
     reference = evidence.bundle.tensor(recorded.value)
     free = evidence.free.get(point.name, firing.index)
-    keep = _keep(firing, evidence)
+    keep = padding_of(firing, evidence)
     row = replace(
         row,
         shape=reference.shape,
@@ -136,7 +139,9 @@ def _findings(order: int, firing: Firing, evidence: Evidence) -> Judged:
         excluded_rows=0 if keep is None else int(np.count_nonzero(~keep)),
     )
     local = _local(firing, evidence, recorded, reference)
-    return Judged(firing, row, local, _end_to_end(firing, evidence, recorded, reference))
+    end = _end_to_end(firing, evidence, recorded, reference)
+    taps = [tap for tap in (free, evidence.forced.get(point.name, firing.index)) if tap]
+    return Judged(firing, row, local, end, vacuous(point, reference, taps, keep))
 
 
 def _find_parents(judged: Sequence[Judged]) -> None:
@@ -177,8 +182,10 @@ def _connect(item: Judged, evidence: Evidence) -> None:
         evidence.precision,
         # It is that code's work, so it is held to that module's gate.
         evidence.gates.at("local", blamed.firing.point),
-        keep=_keep(firing, evidence),
+        keep=padding_of(firing, evidence),
     )
+    if np.shares_memory(arrived.value, reference):
+        finding = Finding(Verdict.EMPTY, SHARED)
     message = f"at the input of {firing.point.name}: {finding.message}"
     blamed.arrived.append(replace(finding, message=message))
 
@@ -229,6 +236,8 @@ def _attribute(item: Judged, blamed: Blamed) -> Row:
         return replace(row, verdict=Verdict.VICTIM, cause=blamed.stopped, message=message)
     if not local.ok:
         return replace(row, verdict=local.verdict, message=local.message)
+    if end.ok and item.vacuous is not None:
+        return replace(row, verdict=Verdict.EMPTY, message=item.vacuous)
     if end.ok:
         return row
     if point.module is None:
@@ -279,7 +288,7 @@ def _local(
     gate = evidence.gates.at("local", point)
     return examine(
         point, recorded, replace(truth, base=base), tap, evidence.precision, gate,
-        candidate_base=base, keep=_keep(firing, evidence),
+        candidate_base=base, keep=padding_of(firing, evidence),
     )  # fmt: skip
 
 
@@ -297,7 +306,7 @@ def _end_to_end(
     gate = evidence.gates.at("end_to_end", point)
     return examine(
         point, recorded, truth, tap, evidence.precision, gate,
-        candidate_base=base, keep=_keep(firing, evidence),
+        candidate_base=base, keep=padding_of(firing, evidence),
     )  # fmt: skip
 
 
@@ -318,6 +327,6 @@ def _residual(bundle: Bundle, name: str | None) -> Array | None:
     return None if name is None else bundle.tensor(name)
 
 
-def _keep(firing: Firing, evidence: Evidence) -> NDArray[np.bool_] | None:
+def padding_of(firing: Firing, evidence: Evidence) -> NDArray[np.bool_] | None:
     """Which tokens to compare: padding is nobody's result."""
     return evidence.padding if firing.point.tokens and firing.index == 0 else None

@@ -10,6 +10,7 @@ from parity.core.rows import Row, RunResult, Verdict
 from parity.report.figures import Worst, end_figure, local_figure
 from parity.report.groups import Group, group
 from parity.report.headline import detail, sentence, word
+from parity.report.ledger import ledger_view
 from parity.report.panels import label
 from parity.report.table import difference_view, figure_view
 from parity.report.text import MESSAGE_LIMIT, clean, number
@@ -39,7 +40,7 @@ def summary_lines(result: RunResult, report_path: Path | None = None) -> list[st
     lines = _wrap(f"parity {word(result)}: {sentence(result)}")
     if result.invalid:
         lines += _listed(result.invalid)
-    lines += _wrap(detail(result, groups), "  ")
+    lines += _wrap(detail(result, groups), "  ") + _ledger(result)
     if groups:
         lines += ["", *_table(groups)]
     if (first := result.first_failure) is not None:
@@ -50,6 +51,15 @@ def summary_lines(result: RunResult, report_path: Path | None = None) -> list[st
     if report_path is not None:
         lines += ["", f"report: {report_path}"]
     return lines
+
+
+def _ledger(result: RunResult) -> list[str]:
+    """Say what was compared, and what fails or was left out; the rest is on the page."""
+    found = ledger_view(result)
+    if found is None:
+        return []
+    notes = "; ".join(note.text for note in sorted(found.notes, key=lambda note: not note.fails))
+    return _wrap(f"{found.summary} {clean(notes, 300)}".strip(), "  ")
 
 
 def _table(groups: Sequence[Group]) -> list[str]:

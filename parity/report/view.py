@@ -11,6 +11,7 @@ from parity.report.figures import at_fault
 from parity.report.groups import Group, group
 from parity.report.headline import Headline, headline
 from parity.report.kernels import KernelTable, kernel_table
+from parity.report.ledger import LedgerView, ledger_view
 from parity.report.panels import Panel, panel
 from parity.report.table import FigureView, RowView, figure_view, row_view
 from parity.report.text import MESSAGE_LIMIT, clean
@@ -65,6 +66,7 @@ class ReportView:
     not_compared: tuple[str, ...]
     invalid: tuple[str, ...]
     """Proofs of the run that failed."""
+    ledger: LedgerView | None
     panels: tuple[Panel, ...]
     """Those with something guilty first, then what else fails, then run order."""
     open_panels: int
@@ -98,6 +100,7 @@ def view(result: RunResult) -> ReportView:
         provenance=tuple(_flatten(result.provenance)),
         not_compared=tuple(clean(item, MESSAGE_LIMIT) for item in result.not_compared),
         invalid=tuple(clean(item, MESSAGE_LIMIT) for item in result.invalid),
+        ledger=ledger_view(result),
         panels=panels,
         open_panels=OPEN_PANELS,
         rows=rows,

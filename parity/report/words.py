@@ -55,8 +55,9 @@ MEANINGS: dict[Verdict, Meaning] = {
         "Look for an overflow in half precision, a fully masked row, or a division by zero.",
     ),
     Verdict.EMPTY: Meaning(
-        "There was nothing to compare: a tensor without elements, or only padding.",
-        "Give the case an input that reaches this point.",
+        "There was nothing to compare: a tensor without elements, only padding, one number "
+        "throughout, or the reference's own memory.",
+        "Give the case an input that reaches this point, and answers to it.",
     ),
     Verdict.UNSUPPORTED: Meaning(
         "The device cannot compute this, so nothing is known about it.",

@@ -106,14 +106,6 @@ def test_a_broken_comparison_is_found(bundle, monkeypatch, name):
     assert "the reference compared with itself at " in found[0]
 
 
-def test_a_reference_that_is_not_finite_is_found(fresh):
-    """It would blame a candidate for what the reference did."""
-    value(fresh, "blocks.0.attn")[0, 5, 3] = np.inf
-    with np.errstate(invalid="ignore"):
-        found = [*reference_against_itself(SCHEDULE, evidence(fresh))]
-    assert any("blocks.0.attn" in line for line in found)
-
-
 @pytest.mark.parametrize("role", ["value", "local", "arrival", "end_to_end", "inputs"])
 def test_a_reference_tampered_with_in_memory_is_found(fresh, role):
     recorded = fresh.points["blocks.0.attn"][1]

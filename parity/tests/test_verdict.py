@@ -144,7 +144,7 @@ def test_another_shape_end_to_end_only_is_no_drift(run):
 @pytest.mark.parametrize("trace", ["free", "forced"])
 def test_another_dtype(run, trace):
     for dtype, blamed in (("float16", {(ATTN, 0): Verdict.DTYPE}), ("float32", {})):
-        getattr(run, trace).taps[ATTN][0] = Tap(value(run.bundle, ATTN), dtype)
+        getattr(run, trace).taps[ATTN][0] = Tap(value(run.bundle, ATTN).copy(), dtype)
         assert run.judge().blamed == blamed
 
 

@@ -95,7 +95,7 @@ def faithful(bundle, points=POINTS):
     trace, rng = Trace(), np.random.default_rng(1)
     for firing in SCHEDULE:
         if firing.point in points:
-            array = value(bundle, firing.point.name, firing.index)
+            array = value(bundle, firing.point.name, firing.index).copy()
             if firing.point.kind in (Kind.FLOAT, Kind.TABLE):
                 array = array + rng.standard_normal(array.shape) * 4e-8
                 array = array.astype(np.float32)
@@ -133,7 +133,7 @@ class Run:
 
     def arrive(self, name, index=0, change=lambda x: x, dtype="float32"):
         """Note what reached a module, at first the reference's own input."""
-        array = np.asarray(change(arrival(self.bundle, name, index)))
+        array = np.array(change(arrival(self.bundle, name, index)))
         self.forced.arrivals[(name, index)] = Tap(array, dtype)
 
     def judge(self, schedule=SCHEDULE):

@@ -1,0 +1,139 @@
+"""What was compared, in counts, and what these comparisons could not see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from parity.core.coverage import Coverage, coverages
+from parity.core.rows import RunResult
+from parity.report.text import clean, plural
+
+NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that comparisons could not see, or that was left out."""
+
+    text: str
+    means: str
+    fails: bool
+    """Whether it hides something, so that the run does not pass."""
+
+
+@dataclass(frozen=True)
+class LedgerView:
+    """The ledger of a run."""
+
+    summary: str
+    """Declared against fired, on both sides."""
+    notes: tuple[Note, ...]
+    runs: tuple[tuple[str, ...], ...]
+    """A line for every case and dtype, in the order of ``headings``."""
+    headings: tuple[str, ...]
+
+
+HEADINGS = ("Case", "Dtype", "Declared", "Reference", "Free run", "Forced run", "Constant",
+            "Padding", "Not asked for", "Repeated")  # fmt: skip
+
+
+def ledger_view(result: RunResult) -> LedgerView | None:
+    """Compute the ledger; ``None`` where the run kept none."""
+    runs = coverages(result.ledger)
+    if not runs:
+        return None
+    notes = (*_notes(runs), *_tests(result.ledger))
+    return LedgerView(summary(runs), notes, _lines(runs), HEADINGS)
+
+
+def summary(runs: Sequence[Coverage]) -> str:
+    """Say how many of the declared firings occurred on each side."""
+
+    def total(name: str) -> int:
+        return sum(getattr(one, name) for one in runs)
+
+    return (
+        f"Of {plural(total('declared'), 'declared firing')}, the reference has "
+        f"{total('reference'):,} and the candidate's free run {total('free'):,}; its forced run "
+        f"{total('forced'):,} of {total('forced_declared'):,}."
+    )
+
+
+def _notes(runs: Sequence[Coverage]) -> Iterable[Note]:
+    """What the comparisons themselves could not see."""
+    tokens = sum(one.no_token_figure for one in runs)
+    channels = sum(one.no_channel_figure for one in runs)
+    repeated = [f"{one.case} {one.dtype}" for one in runs if one.repeated]
+    yield from _named(
+        "constant", runs, "constant in the reference", "a pass would prove nothing", True
+    )
+    yield from _named("shared", runs, "compared with itself", "both sides share memory", True)
+    yield from _named(
+        "undeclared", runs, "in the record and not declared", "nothing is compared with it", True
+    )
+    yield from _named(
+        "not_finite", runs, "not finite in the reference", "it must be so in the candidate", False
+    )
+    yield from _named(
+        "constant_in_candidate", runs, "constant in the candidate", "see its verdict", False
+    )
+    yield from _named(
+        "constant_by_nature", runs, "constant by nature", "the rotary table of position 0", False
+    )
+    if tokens or channels:
+        yield Note(
+            f"{plural(tokens, 'comparison')} without a worst token, {channels:,} without a worst "
+            "channel",
+            "a single token has no worst one, and under eight tokens a channel's error is chance",
+            False,
+        )
+    overridden = {name: why for one in runs for name, why in one.overridden.items()}
+    for name, why in overridden.items():
+        yield Note(f"{clean(name)} judged by an override", clean(why), False)
+    if repeated:
+        yield Note(f"repeated as a proof: {_list(repeated)}", "the smallest of each dtype", False)
+
+
+def _named(
+    attribute: str, runs: Sequence[Coverage], what: str, means: str, fails: bool
+) -> Iterable[Note]:
+    """A note on the points that one list of the entries names, if any does."""
+    every = [name for one in runs for name in getattr(one, attribute)]
+    if every:
+        names = list(dict.fromkeys(every))
+        yield Note(f"{plural(len(every), 'firing')} {what}: {_list(names)}", means, fails)
+
+
+def _tests(found: Mapping[str, object]) -> Iterable[Note]:
+    """What was left out by the one who started the run."""
+    tests, hidden = found.get("tests"), found.get("not_shown")
+    if isinstance(tests, Mapping):
+        for name in ("deselected", "skipped"):
+            if count := int(tests.get(name, 0)):
+                means = {"deselected": "not asked for", "skipped": "explained by a failing one"}
+                yield Note(f"{plural(count, 'test')} {name}", means[name], False)
+    if isinstance(hidden, int) and hidden:
+        yield Note(
+            f"{plural(hidden, 'row')} compared and not shown", "none is at fault itself", False
+        )
+
+
+def _lines(runs: Sequence[Coverage]) -> tuple[tuple[str, ...], ...]:
+    """The table, a line an entry."""
+    return tuple(
+        (
+            clean(one.case), clean(one.dtype), f"{one.declared:,}", f"{one.reference:,}",
+            f"{one.free:,}", f"{one.forced:,} of {one.forced_declared:,}",
+            str(len(one.constant)), f"{one.padding:,}",
+            ", ".join(map(clean, one.stages_left_out)) or "-", "yes" if one.repeated else "-",
+        )
+        for one in runs
+    )  # fmt: skip
+
+
+def _list(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(clean(name) for name in names[:NAMES_SHOWN])
+    more = len(names) - NAMES_SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown
