@@ -55,13 +55,13 @@ def run_tasks(
 def run_task(settings: Settings, task: Task, folder: Path) -> Trial | Broken:
     """Run one task and keep it, if it can be run."""
     try:
-        session = session_of(settings)
+        session, records = session_of(settings), records_of(settings, folder)
         cases = {case.name: case for case in session.cases}
         trial = run_trial(session, task.dtype, task.fault, [cases[name] for name in task.cases])
     except Exception as error:
         told = str(error) if isinstance(error, ParityError) else describe_exception(error)
         return Broken(task, told)
-    Records(folder, session).write(task, trial)
+    records.write(task, trial)
     return trial
 
 
@@ -69,6 +69,12 @@ def run_task(settings: Settings, task: Task, folder: Path) -> Trial | Broken:
 def session_of(settings: Settings) -> Session:
     """This process's session: its candidate is loaded once in a dtype."""
     return Session(settings)
+
+
+@cache
+def records_of(settings: Settings, folder: Path) -> Records:
+    """The records, under the hash of the sources that this process was started with."""
+    return Records(folder, session_of(settings))
 
 
 def _follow_parent() -> None:
