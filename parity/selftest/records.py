@@ -23,7 +23,7 @@ MAX_BYTES = 1 << 20
 PACKAGES = ("mindspore", "numpy", "pillow", "tokenizers", "safetensors")
 ELSEWHERE = ("report", "bench", "suites", "tests")
 """Folders of parity that no trial's outcome depends on."""
-PRESENTATION = ("command", "pool", "rates", "readme", "result", "table", "csv_table", "plan")
+PRESENTATION = ("command", "csv_table", "job", "plan", "pool", "rates", "readme", "result", "table")
 """The same of the modules beside this one."""
 
 

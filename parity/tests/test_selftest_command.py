@@ -98,10 +98,10 @@ def open_gates(tmp_path):
 
 
 def test_a_blind_harness_reports_what_it_misses(tmp_path, open_gates):
+    options = "--fault", "scatter-batch", "--dtype", "fp32", "--gates", str(open_gates)
     done = subprocess.run(
-        command(tmp_path, "--fault", "scatter-batch", "--dtype", "fp32", "--gates", str(open_gates)),
-        cwd=ROOT, text=True, capture_output=True, check=False,
-    )  # fmt: skip
+        command(tmp_path, *options), cwd=ROOT, text=True, capture_output=True, check=False
+    )
     assert done.returncode == 1, done.stderr
     assert "fp32 scatter-batch: missed: language_model.inputs_embeds reaches" in done.stdout
     assert "NOT MET  fp32: visible faults detected, at least 100%: 0 of 1" in done.stdout
