@@ -44,7 +44,7 @@ def statistics(tensors: Tensors, dtype: Format) -> dict[str, float]:
         "mean_ulp": float(np.mean(difference / spacing(tensors.reference, dtype))),
         "max_ulp": float(np.max(difference / spacing(tensors.reference, dtype))),
         "cosine": float(
-            np.sum(candidate * reference) / np.sqrt(np.sum(candidate**2) * np.sum(reference**2))
+            np.sum(candidate * truth) / np.sqrt(np.sum(candidate**2) * np.sum(truth**2))
         ),
         "rtol": _rtol(difference, reference),
         "nonfinite": float(np.sum(~np.isfinite(candidate)) + np.sum(~np.isfinite(reference))),

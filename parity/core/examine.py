@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.core.nonfinite import NonFinite
 from parity.core.numerics import FORMATS, Precision
 from parity.core.points import Point
-from parity.core.rows import Comparison, Kind, NonFinite, Verdict
+from parity.core.rows import Comparison, Kind, Verdict
 from parity.core.stats import Gate, Truth, compare
 from parity.core.store import ReferenceFiring
 from parity.core.trace import Array, Tap

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from parity.core.nonfinite import NonFinite
 from parity.core.standards import Standards
 
 PYNATIVE, GRAPH = "pynative", "graph"
@@ -82,17 +83,6 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class NonFinite:
-    """What one side holds that is not a number, by kind."""
-
-    nan: int
-    plus_inf: int
-    minus_inf: int
-    first: tuple[int, ...]
-    """Index of the first one, of whichever kind."""
-
-
-@dataclass(frozen=True)
 class Comparison:
     """A candidate tensor against the truth, next to the reference against the truth.
 
@@ -125,7 +115,7 @@ class Comparison:
     """Mean of ``|candidate - reference|`` in spacings of the dtype at the reference's value."""
     max_ulp: float
     cosine: float
-    """Of candidate and reference; NaN where one of them is zero throughout."""
+    """Of candidate and truth; NaN where one of them is zero throughout."""
     rtol: float
     """Smallest relative tolerance with which ``torch.testing.assert_close`` passes, at its own
     absolute tolerance for the dtype."""

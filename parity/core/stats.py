@@ -18,9 +18,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from parity.core.blocks import Operands
+from parity.core.meter import Float
+from parity.core.nonfinite import NonFinite
 from parity.core.numerics import Format
-from parity.core.onepass import Float, Operands, Totals, add_up
-from parity.core.rows import Comparison, NonFinite, Slice
+from parity.core.onepass import Totals, add_up
+from parity.core.rows import Comparison, Slice
 from parity.core.standards import Errors, Standards, published, ratio
 from parity.core.trace import Array
 
@@ -139,7 +142,7 @@ def compare(
         whole = totals.rows.sum(axis=1)
         row = worst_slice(totals.rows, columns, dtype, gate.row) if rows > 1 else None
         enough = rows >= MIN_ROWS_FOR_COLUMNS and columns > 1
-        compared = rows * columns - totals.alike
+        compared = rows * columns - totals.census.alike
         means = totals.sums / max(compared, 1)
         return Comparison(
             whole=figure(whole, rows * columns, dtype, gate.whole),
@@ -150,19 +153,19 @@ def compare(
             max_index=index,
             reference_value=_at(truth.reference, index),
             candidate_value=_at(candidate, index),
-            nonfinite=totals.unlike,
+            nonfinite=totals.census.unlike,
             compared=compared,
             mean_relative=float(means[1]),
             max_relative=float(totals.most[1]),
             mean_ulp=float(means[0]) * 2.0 ** (dtype.mantissa - 1),
             max_ulp=float(totals.most[0]) * 2.0 ** (dtype.mantissa - 1),
-            cosine=_cosine(totals.products),
-            rtol=math.inf if totals.unlike else totals.rtol,
-            saturated=totals.saturated[0],
-            reference_saturated=totals.saturated[1],
+            cosine=_cosine(totals.products, whole[1]),
+            rtol=math.inf if totals.census.unlike else totals.rtol,
+            saturated=totals.saturated["candidate"],
+            reference_saturated=totals.saturated["reference"],
             standards=_standards(totals, whole, means, compared, dtype),
-            candidate_nonfinite=where.first(totals.candidate),
-            reference_nonfinite=where.first(totals.reference),
+            candidate_nonfinite=where.first(totals.census.sides.get("candidate")),
+            reference_nonfinite=where.first(totals.census.sides.get("reference")),
         )
 
 
@@ -192,10 +195,11 @@ def _update(
     return figure(totals.update, count, dtype, gate.update)
 
 
-def _cosine(products: Float) -> float:
-    """From candidate by candidate, reference by reference and candidate by reference."""
-    candidate, reference, both = products
-    cosine = float(both / (math.sqrt(candidate) * math.sqrt(reference)))
+def _cosine(products: Float, true: float) -> float:
+    """From candidate by candidate, candidate by truth, and truth by truth."""
+    candidate, both = products
+    with np.errstate(all="ignore"):
+        cosine = float(both / (np.sqrt(candidate) * np.sqrt(true)))
     return min(1.0, max(-1.0, cosine)) if math.isfinite(cosine) else math.nan
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 from enum import Enum
 
-from parity.core.rows import Comparison, NonFinite, Row, RunResult, Slice
+from parity.core.nonfinite import NonFinite
+from parity.core.rows import Comparison, Row, RunResult, Slice
 from parity.core.standards import Standards
 from parity.report.figures import end_figure, local_figure
 from parity.report.rows_io import encode_float

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from parity.core.errors import ParityError
-from parity.core.rows import Comparison, Kind, NonFinite, Row, RunResult, Slice, Verdict
+from parity.core.nonfinite import NonFinite
+from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
 from parity.core.standards import Standards
 
 FORMAT_NAME = "parity-rows"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from parity.core.rows import PYNATIVE, Comparison, Kind, NonFinite, Row, RunResult, Slice, Verdict
+from parity.core.nonfinite import NonFinite
+from parity.core.rows import PYNATIVE, Comparison, Kind, Row, RunResult, Slice, Verdict
 from parity.core.standards import Standards
 
 GATES = {"fp32": 8.0, "fp16": 6.0, "bf16": 6.0}

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.core.errors import ParityError
-from parity.core.rows import Comparison, Kind, NonFinite, Row, RunResult, Slice, Verdict
+from parity.core.nonfinite import NonFinite
+from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
 from parity.core.standards import Standards
 from parity.report.rows_io import (
     FORMAT,

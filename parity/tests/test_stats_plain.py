@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.bench.plain import Tensors, statistics
-from parity.core import onepass
+from parity.core import blocks
 from parity.core.numerics import FORMATS
 from parity.core.stats import Gate, Truth, compare
 
@@ -103,10 +103,10 @@ def test_a_block_may_have_any_size(rows, columns, name, seed, scale, piece, piec
     """At the edge of every block something could be lost or counted twice."""
     tensors = sample(rows, columns, name, seed, scale, update)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onepass, "PIECE", piece)
-        patch.setattr(onepass, "PIECES", pieces)
+        patch.setattr(blocks, "PIECE", piece)
+        patch.setattr(blocks, "PIECES", pieces)
         covered = np.zeros((rows, columns), int)
-        for block in onepass.blocks(rows, columns):
+        for block in blocks.blocks(rows, columns):
             covered[block.rows, block.columns] += 1
         assert np.all(covered == 1)
         assert_same(compared(tensors, name), statistics(tensors, FORMATS[name]))
