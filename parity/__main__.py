@@ -56,7 +56,7 @@ Dtypes = Annotated[
 Reference = Annotated[
     str,
     typer.Option(
-        help=f"{', '.join(REFERENCES)}, or your own as package.module:function.", metavar="NAME"
+        help=f"{', '.join(REFERENCES)}, or your own as package.module:class.", metavar="NAME"
     ),
 ]
 Candidate = Annotated[
@@ -209,7 +209,7 @@ def points(
     session = Session(settings([case], None, None, level=level, checkpoint=checkpoint,
                                cases_file=cases_file))  # fmt: skip
     for firing in session.schedule(session.cases[0]):
-        step = f" step {firing.index}" if firing.index else ""
+        step = f" step {firing.step}" if firing.step else ""
         typer.echo(f"{firing.point.name:50} {firing.point.kind.value:9} {firing.stage}{step}")
 
 

@@ -89,14 +89,17 @@ def capture_job(settings: Settings) -> None:
     """
     session = Session(settings)
     session.validate(judging=False)
-    run_reference = load_by_name(settings.reference, REFERENCES, "reference")
-    for case in session.cases:
-        for dtype in dict.fromkeys(precision(name).reference for name in settings.dtypes):
+    kind = load_by_name(settings.reference, REFERENCES, "reference")
+    # A dtype at a time: the checkpoint is loaded once for all of its cases, and then dropped.
+    for dtype in dict.fromkeys(precision(name).reference for name in settings.dtypes):
+        reference = None
+        for case in session.cases:
             folder = session.bundle_folder(case, dtype)
             with locked(folder):
                 if folder.exists():
                     continue
                 print(f"capturing {case.name} {dtype}", file=sys.stderr, flush=True)
+                reference = reference or kind(settings.checkpoint, precision(dtype))
                 writer = BundleWriter(session.bundle_key(case, dtype))
-                run_reference(case, settings.checkpoint, precision(dtype), session.declared, writer)
+                reference.capture(case, session.declared, writer)
                 writer.write(folder)

@@ -34,7 +34,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("--device", {"help": "device of the candidate: CPU, Ascend:0"}),
     ("--candidate", {"help": f"{', '.join(CANDIDATES)}, or package.module:class"}),
-    ("--reference", {"help": f"{', '.join(REFERENCES)}, or package.module:function"}),
+    ("--reference", {"help": f"{', '.join(REFERENCES)}, or package.module:class"}),
     ("--checkpoint", {"type": Path, "help": "Hugging Face checkpoint folder of both sides"}),
     ("--cases-file", {"type": Path, "help": "file that defines the cases"}),
     ("--bundles", {"type": Path, "help": "folder of captured references"}),

@@ -41,14 +41,14 @@ from parity.settings import (
     target,
 )
 from parity.subjects import qwen2vl
-from parity.subjects.roles import with_roles
 
 __all__ = ["FIXTURES", "Session", "Settings"]
 
-CAPTURE_SOURCES = ("adapters/torch_inputs.py", "adapters/torch_recording.py",
-                   "adapters/torch_reference.py", "adapters/torch_truth.py",
-                   "adapters/torchvision_shim.py", "subjects/qwen2vl.py", "core/narrow.py",
-                   "core/store.py")  # fmt: skip
+CAPTURE_SOURCES = ("adapters/torch_execution.py", "adapters/torch_inputs.py",
+                   "adapters/torch_proofs.py", "adapters/torch_recording.py",
+                   "adapters/torch_reference.py", "adapters/torch_rounding.py",
+                   "adapters/torch_truth.py", "adapters/torchvision_shim.py",
+                   "subjects/qwen2vl.py", "core/narrow.py", "core/store.py")  # fmt: skip
 
 
 @dataclass
@@ -83,13 +83,13 @@ class Session:
     def declared(self) -> list[Point]:
         """Every point at module level; a bundle always has them all."""
         depths = qwen2vl.read_depths(self.settings.checkpoint)
-        return with_roles(qwen2vl.points(depths, "module"))
+        return qwen2vl.points(depths, "module")
 
     @cached_property
     def points(self) -> list[Point]:
         """The points of the selected level."""
         depths = qwen2vl.read_depths(self.settings.checkpoint)
-        return with_roles(qwen2vl.points(depths, self.settings.seen_level))
+        return qwen2vl.points(depths, self.settings.seen_level)
 
     def schedule(self, case: Case, stages: Collection[str] = STAGES) -> list[Firing]:
         """The firings of ``case`` in ``stages``, in execution order."""
@@ -223,13 +223,17 @@ class Session:
         points: Sequence[Point],
     ) -> Trace:
         """The candidate as its user runs it, preprocessing included, recording ``points``."""
-        candidate = self.candidate(dtype)
-        # What goes wrong here is a finding about the candidate, not the end of the run.
-        try:
-            inputs = candidate.preprocess(case)
-        except Exception as error:
-            return Trace(stopped=describe_exception(error))
-        trace: Trace = candidate.free(inputs, bundle.tokens, points, stages)
+        candidate, trace = self.candidate(dtype), Trace()
+        for call, tokens in zip(case.calls, bundle.tokens, strict=True):
+            # What goes wrong here is a finding about the candidate, not the end of the run.
+            try:
+                inputs = candidate.preprocess(call)
+            except Exception as error:
+                trace.stopped = describe_exception(error)
+                return trace
+            trace.extend(candidate.free(inputs, tokens, points, stages, chunks=case.chunks))
+            if trace.stopped:
+                return trace
         return trace
 
     def candidate(self, dtype: str) -> Any:
@@ -325,9 +329,7 @@ class Session:
             "format": FORMAT,
             "case": case.name,
             "dtype": precision(dtype).reference,
-            "decode_steps": case.decode_steps,
-            "max_pixels": case.max_pixels,
-            "messages": json_hash(case.messages),
+            "inputs": json_hash(case.inputs),
             "files": [file_hash(path) for path in case.files],
             "points": json_hash([point.name for point in self.declared]),
             "reference": self.settings.reference,

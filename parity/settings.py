@@ -14,7 +14,7 @@ from parity.core.tolerance import DEFAULT_GATES
 HERE = Path(__file__).parent
 FIXTURES = HERE.parent / "fixtures"
 CANDIDATES = {"mindspore": "parity.adapters.mindspore_candidate:MindSporeCandidate"}
-REFERENCES = {"transformers": "parity.adapters.torch_reference:capture"}
+REFERENCES = {"transformers": "parity.adapters.torch_reference:TorchReference"}
 
 
 def default_bundles() -> Path:

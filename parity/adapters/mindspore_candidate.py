@@ -88,7 +88,9 @@ class MindSporeCandidate:
             images_kwargs=budget,
             videos_kwargs={"do_sample_frames": False} if videos else None,
         )
-        return {name: np.asarray(value) for name, value in batch.items()}
+        found = {name: np.asarray(value) for name, value in batch.items()}
+        found["attention_mask"] = np.multiply(found["attention_mask"], case.mask_value)
+        return found
 
     def free(
         self,
@@ -96,12 +98,22 @@ class MindSporeCandidate:
         tokens: Sequence[Sequence[int]],
         points: Sequence[Point],
         stages: Collection[str],
+        chunks: int = 1,
     ) -> Trace:
-        """Run on ``inputs`` with nothing replaced; record every one of ``points``."""
+        """Run one call on ``inputs`` with nothing replaced; record every one of ``points``.
+
+        Args:
+            inputs: the processor's outputs.
+            tokens: what to feed after the prompt, for each row.
+            points: what to record.
+            stages: what is asked for; a part of the model that none of them needs is not run.
+            chunks: parts in which the decoder is fed the prompt.
+        """
         trace = Trace()
         for name, array in inputs.items():
             trace.record(f"processor.{name}", array, str(array.dtype))
-        self._execute(inputs, tokens, stages, trace, self.recording(points, trace))
+        recording = self.recording(points, trace)
+        self._execute(inputs, tokens, chunks, stages, trace, recording)
         return trace
 
     @property
@@ -111,31 +123,36 @@ class MindSporeCandidate:
 
     def forced(self, bundle: Bundle, points: Sequence[Point], stages: Collection[str]) -> Trace:
         """Run with every module on the reference's inputs, handing on the reference's output."""
-        inputs = {
-            name: bundle.tensor(firing.value)
-            for name in MODEL_INPUTS
-            if (firing := bundle.get(f"processor.{name}", 0)) is not None
-        }
         trace = Trace()
         recording = Forcing(points, trace, bundle)
-        self._execute(inputs, bundle.tokens, stages, trace, recording)
+        for call, tokens in enumerate(bundle.tokens):
+            inputs = {
+                name: bundle.tensor(firing.value)
+                for name in MODEL_INPUTS
+                if (firing := bundle.get(f"processor.{name}", call)) is not None
+            }
+            self._execute(inputs, tokens, bundle.chunks, stages, trace, recording)
+            if trace.stopped:
+                break
         return trace
 
     def _execute(
         self,
         inputs: Mapping[str, Array],
         tokens: Sequence[Sequence[int]],
+        chunks: int,
         stages: Collection[str],
         trace: Trace,
         recording: Recording,
     ) -> None:
         """Run what ``stages`` need, under hooks; an exception is recorded, not raised."""
-        trace.fed = {name: bits(inputs[name]) for name in MODEL_INPUTS if name in inputs}
+        for name in (name for name in MODEL_INPUTS if name in inputs):
+            trace.fed.setdefault(name, []).append(bits(inputs[name]))
         text = not set(stages) <= {"preprocessing", "vision"}
         with hooked(self.model, recording, text):
             try:
                 if text:
-                    self._generate(inputs, tokens, trace)
+                    self._generate(inputs, tokens, chunks, trace)
                 elif "vision" in stages:
                     self._see(inputs, trace)
             except Exception as error:
@@ -151,15 +168,20 @@ class MindSporeCandidate:
                 trace.results.append(bits(as_array(features)))
 
     def _generate(
-        self, inputs: Mapping[str, Array], tokens: Sequence[Sequence[int]], trace: Trace
+        self,
+        inputs: Mapping[str, Array],
+        tokens: Sequence[Sequence[int]],
+        chunks: int,
+        trace: Trace,
     ) -> None:
         """The prompt, then one forward for each of the reference's tokens."""
         prompt = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
         rows, length = inputs["input_ids"].shape
         # As the reference: a forward pass alone keeps no cache.
         steps = len(tokens[0]) if len(tokens) else 0
-        cache = self.model.make_cache(rows, length + steps) if steps else None
-        output = self.model(**prompt, cache=cache)
+        cache = self.model.make_cache(rows, length + steps) if steps or chunks > 1 else None
+        size = qwen2vl.part_length(length, chunks) if chunks > 1 else None
+        output = self.model(**prompt, cache=cache, chunk_size=size)
         trace.results.append(bits(as_array(output.logits)))
         if any(name.endswith("grid_thw") for name in prompt):
             value = as_array(output.rope_deltas)

@@ -71,7 +71,9 @@ def _prepare(case: Case, checkpoint: Path) -> dict[str, Array]:
             f"case {case.name!r}: the reference's processor refuses its inputs: {error}; change "
             f"the case, or its files {[path.name for path in case.files]}"
         ) from error
-    return {name: _plain(np.asarray(value)) for name, value in batch.items()}
+    found = {name: _plain(np.asarray(value)) for name, value in batch.items()}
+    found["attention_mask"] = np.multiply(found["attention_mask"], case.mask_value)
+    return found
 
 
 def _assemble(kind: Any, image_processor: Any, tokenizer: Any, video_processor: Any) -> Any:

@@ -165,9 +165,10 @@ class Recorder:
         return stored
 
     def record_deltas(self, deltas: torch.Tensor) -> None:
-        """Record the rope deltas, an attribute of the reference rather than an output."""
+        """Record a call's rope deltas, an attribute of the reference rather than an output."""
         value = self._array(deltas)
-        self.into.points["rope_deltas"] = [ReferenceFiring(self.into.add(value), value.dtype.name)]
+        firing = ReferenceFiring(self.into.add(value), value.dtype.name)
+        self.into.points.setdefault(qwen2vl.DELTAS, []).append(firing)
 
     def _array(self, tensor: torch.Tensor) -> Array:
         """The tensor's values; one array for one tensor, so that it is hashed once."""
@@ -220,9 +221,12 @@ class EndToEnd:
         self.fired[point.name] = index + 1
         firing = self.into.points[point.name][index]
         if point.kind is Kind.FLOAT:
-            residual = self.into.add_residual(to_numpy(truth), self.into.value(firing))
-            setattr(firing, self.field, residual)
+            self.note(firing, to_numpy(truth))
         return firing
+
+    def note(self, firing: ReferenceFiring, truth: Array) -> None:
+        """Keep what the truth shows at one firing."""
+        setattr(firing, self.field, self.into.add_residual(truth, self.into.value(firing)))
 
     def finish(self) -> None:
         """Check that the truth run met every point as often as the reference did.

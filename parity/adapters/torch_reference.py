@@ -1,8 +1,10 @@
 """The reference: Hugging Face's Qwen2-VL in PyTorch, captured once into a bundle.
 
-Executions: R in the run's dtype, recording every point's inputs and output; O, the whole model
-in float64; L, in float64 with every module on the inputs it had in R, handing on R's output. L
-is made twice, for judging whole blocks and for judging the modules inside them.
+Executions: R in the run's dtype, recording every point's inputs and output; R again without
+hooks, as proof that they change nothing; O, the whole model in float64; L, in float64 with every
+module on the inputs it had in R, handing on R's output. L is made twice, for judging whole blocks
+and for judging the modules inside them. Where the dtype does not hold every stored weight, O is
+made once more with the stored ones, to tell what rounding them costs.
 
 Weights and pixel values are rounded to the dtype once, by loading and at the model's door. The
 truths compute with those rounded numbers, so that rounding them counts as nobody's error.
@@ -15,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DynamicCache, Qwen2VLForConditionalGeneration
+from transformers import Qwen2VLForConditionalGeneration
 
+from parity.adapters.torch_execution import Called, run_reference, run_truth
 from parity.adapters.torch_inputs import reference_inputs
+from parity.adapters.torch_proofs import prove
 from parity.adapters.torch_recording import EndToEnd, Local, Recorder, hooked
-from parity.adapters.torch_truth import Widen, widen_value, widened_copy
+from parity.adapters.torch_rounding import WeightRounding, same_weights
+from parity.adapters.torch_truth import Widen, widened_copy
 from parity.core.cases import Case
 from parity.core.errors import ParityError, describe_exception
 from parity.core.numerics import Precision
@@ -32,42 +37,116 @@ THREADS = 2
 """Fixed, because the order of summation follows from it."""
 
 
-def capture(
-    case: Case, checkpoint: Path, precision: Precision, points: Sequence[Point], into: BundleWriter
+class TorchReference:
+    """A checkpoint in one precision, loaded once, to be captured on any number of cases."""
+
+    def __init__(self, checkpoint: Path, precision: Precision) -> None:
+        """Load it, in the precision and in float64.
+
+        Raises:
+            ParityError: the checkpoint cannot be used.
+        """
+        torch.set_num_threads(THREADS)
+        self.checkpoint, self.precision = checkpoint, precision
+        self.model = load(checkpoint, precision)
+        stored = load_stored(checkpoint)
+        same = same_weights(self.model, stored)
+        self.truth = stored if same else widened_copy(self.model)
+        self.stored = None if same else stored
+        """The model with the stored weights, where rounding them changed one."""
+
+    def capture(self, case: Case, points: Sequence[Point], into: BundleWriter) -> None:
+        """Run on ``case`` and record every one of ``points`` into ``into``.
+
+        Raises:
+            ParityError: the case cannot be used.
+        """
+        inputs = [reference_inputs(call, self.checkpoint) for call in case.calls]
+        self.record(inputs, points, into, steps=case.decode_steps, chunks=case.chunks)
+
+    def record(
+        self,
+        inputs: Sequence[Mapping[str, Array]],
+        points: Sequence[Point],
+        into: BundleWriter,
+        *,
+        steps: int = 0,
+        chunks: int = 1,
+        blocks: bool = True,
+    ) -> None:
+        """Run on what a processor gave, or could have given, and record ``points`` into ``into``.
+
+        Nothing is left of what was recorded before: it is as if the checkpoint were loaded anew.
+
+        Args:
+            inputs: the processor's outputs of each call, one after the other on this model.
+            points: every point at module level.
+            into: a writer that nothing was recorded into.
+            steps: tokens to decode after each prompt.
+            chunks: parts in which the decoder is fed a prompt.
+            blocks: whether to make the truth of whole blocks too (``local_block``), which only
+                a comparison at block level reads.
+
+        Raises:
+            ParityError: the inputs cannot be used.
+        """
+        into.provenance["reference"] = provenance(self.precision)
+        into.chunks = chunks
+        record_inputs(inputs, points, into)
+        with torch.no_grad():
+            recorder = Recorder(points, into)
+            with hooked(self.model, recorder):
+                called = self._run(inputs, steps, chunks)
+            into.proofs = prove(called, lambda: self._run(inputs, steps, chunks))
+            into.tokens = [call.tokens for call in called]
+            for call in called:
+                if call.deltas is not None:
+                    recorder.record_deltas(call.deltas)
+            self._follow(EndToEnd(points, into), inputs, recorder)
+            self._follow(Local(points, into, "local"), inputs, recorder)
+            if blocks:
+                whole = [point for point in points if point.level == "block"]
+                self._follow(Local(whole, into, "local_block"), inputs, recorder)
+            if self.stored is not None:
+                self._follow(WeightRounding(points, into), inputs, recorder)
+
+    def _run(self, inputs: Sequence[Mapping[str, Array]], steps: int, chunks: int) -> list[Called]:
+        """The calls in a row, on the model as it is after loading."""
+        self.model.model.rope_deltas = None
+        return [run_reference(self.model, one, steps, chunks) for one in inputs]
+
+    def _follow(
+        self, follower: EndToEnd, inputs: Sequence[Mapping[str, Array]], recorder: Recorder
+    ) -> None:
+        """The calls in float64, seen by ``follower``."""
+        stored = isinstance(follower, WeightRounding)
+        model, into = self.stored if stored else self.truth, recorder.into
+        each = len(recorder.position_ids) // len(inputs)
+        with hooked(model, follower), Widen():
+            for number, (one, tokens) in enumerate(zip(inputs, into.tokens, strict=True)):
+                positions = recorder.position_ids[number * each : (number + 1) * each]
+                run_truth(model, rounded_inputs(one, self.precision), tokens, positions,
+                          into.chunks)  # fmt: skip
+        follower.finish()
+
+
+def record_inputs(
+    inputs: Sequence[Mapping[str, Array]], points: Sequence[Point], into: BundleWriter
 ) -> None:
-    """Run the reference on ``case`` and record every one of ``points`` into ``into``.
+    """Record what the processor gave to each call.
 
     Raises:
-        ParityError: the checkpoint or the case cannot be used.
+        ParityError: it gives something that is not declared.
     """
-    torch.set_num_threads(THREADS)
-    inputs = reference_inputs(case, checkpoint)
-    model = load(checkpoint, precision)
-    truth = widened_copy(model)
-    into.provenance["reference"] = provenance(precision)
     declared = {point.name for point in points}
-    for name, array in inputs.items():
+    for name, array in (item for one in inputs for item in one.items()):
         if f"processor.{name}" not in declared:
             raise ParityError(
                 f"the reference's processor gives {name}, which {qwen2vl.__name__} does not "
                 "declare: it has been tested with other versions of transformers; add the point"
             )
-        into.points[f"processor.{name}"] = [ReferenceFiring(into.add(array), str(array.dtype))]
-    with torch.no_grad():
-        recorder = Recorder(points, into)
-        with hooked(model, recorder):
-            sequences, deltas = run_reference(model, inputs, case.decode_steps)
-        if deltas is not None:
-            recorder.record_deltas(deltas)
-        prompt = inputs["input_ids"].shape[1]
-        into.tokens = sequences[:, prompt : prompt + case.decode_steps].tolist()
-        rounded = rounded_inputs(inputs, precision)
-        blocks = [point for point in points if point.level == "block"]
-        for follower in (EndToEnd(points, into), Local(points, into, "local"),
-                         Local(blocks, into, "local_block")):  # fmt: skip
-            with hooked(truth, follower), Widen():
-                run_truth(truth, rounded, into.tokens, recorder.position_ids)
-            follower.finish()
+        firing = ReferenceFiring(into.add(array), str(array.dtype))
+        into.points.setdefault(f"processor.{name}", []).append(firing)
 
 
 def load(checkpoint: Path, precision: Precision) -> Any:
@@ -76,10 +155,23 @@ def load(checkpoint: Path, precision: Precision) -> Any:
     Raises:
         ParityError: it does not load completely, or its rotary frequencies were rounded.
     """
+    return _load(checkpoint, getattr(torch, precision.torch))
+
+
+def load_stored(checkpoint: Path) -> Any:
+    """The model in float64, with its weights as they are stored.
+
+    Raises:
+        ParityError: as `load`.
+    """
+    return _load(checkpoint, torch.float64)
+
+
+def _load(checkpoint: Path, dtype: torch.dtype) -> Any:
     try:
         model, report = Qwen2VLForConditionalGeneration.from_pretrained(
             checkpoint,
-            dtype=getattr(torch, precision.torch),
+            dtype=dtype,
             attn_implementation="eager",
             output_loading_info=True,
             local_files_only=True,
@@ -98,49 +190,11 @@ def load(checkpoint: Path, precision: Precision) -> Any:
     return model.eval()
 
 
-def run_reference(
-    model: Any, inputs: Mapping[str, Array], steps: int
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """One forward, or a greedy ``generate`` of ``steps`` tokens after the first.
-
-    Returns the token sequences ``[B, S + new]`` and the rope deltas ``[B, 1]``, if it has any.
-    """
-    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-    if not steps:
-        model(**tensors, use_cache=False)
-        return tensors["input_ids"], model.model.rope_deltas
-    # One more new token than steps: a step feeds a token, and the last one is never fed.
-    count = steps + 1
-    sequences = model.generate(
-        **tensors, do_sample=False, max_new_tokens=count, min_new_tokens=count, logits_to_keep=0
-    )
-    return sequences, model.model.rope_deltas
-
-
 def rounded_inputs(inputs: Mapping[str, Array], precision: Precision) -> dict[str, torch.Tensor]:
     """What the model computes with: pixel values rounded to its dtype, integers as they are."""
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
     dtype = getattr(torch, precision.torch)
     return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-
-
-def run_truth(
-    model: Any,
-    inputs: Mapping[str, torch.Tensor],
-    tokens: list[list[int]],
-    positions: Sequence[Any],
-) -> None:
-    """The same forwards in float64, fed the reference's tokens and position ids."""
-    tensors = widen_value(inputs)
-    cache = DynamicCache(config=model.config.text_config)
-    mask = tensors["attention_mask"]
-    model.model.rope_deltas = None
-    model(**tensors, position_ids=positions[0], past_key_values=cache, use_cache=True)
-    for step, position in enumerate(positions[1:]):
-        mask = torch.cat([mask, mask.new_ones(mask.shape[0], 1)], dim=1)
-        column = torch.tensor([row[step] for row in tokens])[:, None]
-        model(input_ids=column, attention_mask=mask, position_ids=position,
-              past_key_values=cache, use_cache=True)  # fmt: skip
 
 
 def provenance(precision: Precision) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-CASE_KEYS = {"about", "decode_steps", "max_pixels", "prompts"}
+CASE_KEYS = {"about", "again", "chunks", "decode_steps", "mask_value", "max_pixels", "prompts"}
 PART_KEYS = ({"image"}, {"video", "fps"}, {"text"}, {"text_file"})
 FRAME_SUFFIXES = {".png", ".jpg"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -52,11 +52,23 @@ class Case:
     """Tokens to decode after the prompt, the reference's own choices."""
     max_pixels: int | None = None
     """Pixel budget of an image, instead of the checkpoint's."""
+    again: tuple[tuple[Part, ...], ...] = ()
+    """Prompts of a second call of the same loaded model, whose points then fire again."""
+    chunks: int = 1
+    """Parts of equal length (the last may be shorter) in which the decoder is fed a prompt."""
+    mask_value: int = 1
+    """What marks a real token in the attention mask: packing collators write other numbers."""
+
+    @property
+    def calls(self) -> tuple[Case, ...]:
+        """A case for each call of the loaded model, in order."""
+        first = replace(self, again=())
+        return (first, replace(first, prompts=self.again)) if self.again else (first,)
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file the case reads."""
-        parts = [part for prompt in self.prompts for part in prompt]
+        parts = [part for prompt in (*self.prompts, *self.again) for part in prompt]
         return tuple(f for p in parts for f in ((p.image,) if p.image else p.frames))
 
     @property
@@ -78,6 +90,17 @@ class Case:
     def rows(self) -> int:
         """Batch size."""
         return len(self.prompts)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """All that decides what the model is given, besides files and checkpoint; plain data."""
+        return {
+            "messages": [call.messages for call in self.calls],
+            "decode_steps": self.decode_steps,
+            "max_pixels": self.max_pixels,
+            "chunks": self.chunks,
+            "mask_value": self.mask_value,
+        }
 
 
 def load_cases(path: Path) -> dict[str, Case]:
@@ -112,20 +135,51 @@ def select_cases(cases: Mapping[str, Case], names: Sequence[str]) -> list[Case]:
 def _case(name: str, table: Any, path: Path) -> Case:
     """One table as a case."""
     where = f"{path}: case {name!r}"
+    root = path.parent
     if not NAME.fullmatch(name):
         raise CaseError(f"{where}: a name is made of letters, digits, '-', '_' and '.'")
-    if not isinstance(table, dict) or not isinstance(table.get("prompts"), list):
+    if not isinstance(table, dict):
         raise CaseError(f"{where} needs a list of prompts ([[{name}.prompts]])")
     _known(table, CASE_KEYS, where)
-    if not table["prompts"]:
-        raise CaseError(f"{where} has an empty list of prompts; add a [[{name}.prompts]]")
-    return Case(
+    case = Case(
         name,
         about=_string(table, "about", where) if "about" in table else "",
-        prompts=tuple(_prompt(prompt, where, path.parent) for prompt in table["prompts"]),
+        prompts=_prompts(table.get("prompts"), f"[[{name}.prompts]]", where, root),
         decode_steps=_whole(table, "decode_steps", 0, where) or 0,
         max_pixels=_whole(table, "max_pixels", 1, where),
+        again=_prompts(table["again"], f"[[{name}.again]]", where, root)
+        if "again" in table
+        else (),
+        chunks=_whole(table, "chunks", 1, where) or 1,
+        mask_value=_whole(table, "mask_value", 1, where) or 1,
     )
+    _check_calls(case, where)
+    return case
+
+
+def _check_calls(case: Case, where: str) -> None:
+    """Refuse what a comparison of several calls, or of a prompt in parts, cannot tell apart."""
+    unpadded = case.rows == 1 and len(case.again) <= 1
+    if (case.again or case.chunks > 1) and not unpadded:
+        raise CaseError(
+            f"{where}: again and chunks go with a single prompt each: several would be padded to "
+            "one length, and padding is left out of a first, whole prompt only"
+        )
+    first, *later = case.calls
+    if any(call.modalities != first.modalities for call in later):
+        raise CaseError(
+            f"{where}: prompts and again have to hold the same kinds of parts, images or videos: "
+            "each point has to fire in every call"
+        )
+
+
+def _prompts(prompts: Any, header: str, where: str, root: Path) -> tuple[tuple[Part, ...], ...]:
+    """The rows of one call, each under ``header`` in the file."""
+    if not isinstance(prompts, list):
+        raise CaseError(f"{where} needs a list of prompts ({header})")
+    if not prompts:
+        raise CaseError(f"{where} has an empty list of prompts; add a {header}")
+    return tuple(_prompt(prompt, where, root) for prompt in prompts)
 
 
 def _prompt(prompt: Any, where: str, root: Path) -> tuple[Part, ...]:

@@ -58,15 +58,18 @@ class Point:
 
 @dataclass(frozen=True)
 class Firing:
-    """A point's ``index``-th occurrence in a case: 0 the prompt, k the k-th decoding step."""
+    """A point's ``index``-th occurrence in a case, counted from 0."""
 
     point: Point
     index: int
+    step: int = 0
+    """Decoding step in which it happens, 0 the prompt. A prompt that is fed in parts, or a second
+    prompt, is no decoding step, however often the point has occurred before."""
 
     @property
     def stage(self) -> str:
-        """The point's stage, or ``decoding`` for what happens after the prompt."""
-        decoding = self.index > 0 and self.point.stage in ("text", "positions")
+        """The point's stage, or ``decoding`` for what happens after a prompt."""
+        decoding = self.step > 0 and self.point.stage in ("text", "positions")
         return "decoding" if decoding else self.point.stage
 
 

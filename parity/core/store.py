@@ -26,7 +26,7 @@ from parity.core.files import replace_folder
 from parity.core.narrow import NARROW, pack, unpack
 from parity.core.trace import Array
 
-FORMAT = 2
+FORMAT = 3
 MAX_MANIFEST_BYTES = 64 << 20
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
@@ -68,8 +68,21 @@ class ReferenceFiring:
     """Truth minus value of the first input, as it arrived before it was replaced."""
     end_to_end: str | None = None
     """Truth minus value, where nothing was replaced."""
+    weight_rounding: float = 0.0
+    """What rounding the weights alone to the dtype costs here, end to end: ``||rounded - stored||
+    / ||stored||``, all arithmetic in float64; 0 where the dtype holds every stored weight."""
     inputs: dict[str, str] = field(default_factory=dict)
     """The arguments that a forced run replaces."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Something that has to hold of the reference itself, found out while it was captured."""
+
+    claim: str
+    holds: bool
+    detail: str
+    """What was compared, or what differs."""
 
 
 class BundleWriter:
@@ -78,7 +91,11 @@ class BundleWriter:
     def __init__(self, key: Mapping[str, object]) -> None:
         self.key = dict(key)
         self.provenance: dict[str, object] = {}
-        self.tokens: list[list[int]] = []
+        self.proofs: list[Proof] = []
+        self.tokens: list[list[list[int]]] = []
+        """Tokens fed after the prompt: of each call, for each row, in order."""
+        self.chunks = 1
+        """Parts in which the decoder is fed a prompt."""
         self.points: dict[str, list[ReferenceFiring]] = {}
         self._tensors: dict[str, Array] = {}
         self._stored: dict[str, Array] = {}
@@ -131,7 +148,9 @@ class BundleWriter:
             "format": FORMAT,
             "key": self.key,
             "provenance": self.provenance,
+            "proofs": [asdict(proof) for proof in self.proofs],
             "tokens": self.tokens,
+            "chunks": self.chunks,
             "points": {name: [asdict(f) for f in firings] for name, firings in self.points.items()},
         }
         manifest["sha256"] = json_hash(manifest)
@@ -168,7 +187,9 @@ class Bundle:
         self.folder = folder
         self.key: dict[str, object] = manifest["key"]
         self.provenance: dict[str, object] = manifest["provenance"]
-        self.tokens: list[list[int]] = manifest["tokens"]
+        self.proofs = [Proof(**proof) for proof in manifest["proofs"]]
+        self.tokens: list[list[list[int]]] = manifest["tokens"]
+        self.chunks: int = manifest["chunks"]
         self.points: dict[str, list[ReferenceFiring]] = {
             name: [ReferenceFiring(**firing) for firing in firings]
             for name, firings in manifest["points"].items()

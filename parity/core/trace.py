@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,14 +31,27 @@ class Trace:
     """Where it was asked for: what each module was given, by (module, firing) and argument."""
     stopped: str | None = None
     """Why the execution ended early, if it did."""
-    fed: dict[str, str] = field(default_factory=dict)
-    """What the model was given: the hash of every input's bits, by the processor's name for it."""
+    fed: dict[str, list[str]] = field(default_factory=dict)
+    """What the model was given: the hash of every input's bits, a call each, by the processor's
+    name for it."""
     results: list[str] = field(default_factory=list)
     """What the model gave back: the hash of every call's result, in order."""
 
     def record(self, point: str, value: Array, dtype: str) -> None:
         """Append the next firing of ``point``."""
         self.taps.setdefault(point, []).append(Tap(value, dtype))
+
+    def extend(self, other: Trace) -> None:
+        """Append what a further free run left: its firings come after those there are."""
+        for point, taps in other.taps.items():
+            self.taps.setdefault(point, []).extend(taps)
+        before = Counter(module for module, _ in self.arguments)
+        for (module, index), given in other.arguments.items():
+            self.arguments[(module, before[module] + index)] = given
+        for name, hashes in other.fed.items():
+            self.fed.setdefault(name, []).extend(hashes)
+        self.results += other.results
+        self.stopped = other.stopped
 
     def fired(self, point: str) -> int:
         """How many times ``point`` occurred."""

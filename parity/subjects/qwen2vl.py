@@ -6,7 +6,8 @@ Names are those of transformers' modules (5.x, without the leading ``model.``).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from parity.core.errors import ParityError
 from parity.core.points import Firing, Point
 from parity.core.rows import Kind
 from parity.core.trace import Array
+from parity.subjects.roles import with_roles
 
 ARCHITECTURE = "qwen2_vl"
 MAX_DEPTH = 1000
@@ -68,23 +70,53 @@ def _depth(config: object, name: str, path: Path) -> int:
 def points(depths: Depths, level: str) -> list[Point]:
     """Every point at ``level`` (``block`` or ``module``), in execution order within a stage."""
     every = [*preprocessing_points(), *vision_points(depths.vision), *text_points(depths.text)]
-    return [point for point in every if level == "module" or point.level == "block"]
+    return with_roles(point for point in every if level == "module" or point.level == "block")
 
 
 def schedule(declared: Sequence[Point], case: Case) -> list[Firing]:
     """The firings of ``declared`` that ``case`` causes, in execution order."""
-    preprocessing = [p for p in declared if p.stage == "preprocessing" and _applies(p, case)]
-    vision = [p for p in declared if p.stage == "vision"]
-    # Without images or videos the reference's forward has no rope deltas.
-    rest = [p for p in declared if p.stage in ("positions", "text")
-            and (case.modalities or p.name != "rope_deltas")]  # fmt: skip
-    # Token embeddings come first, then the vision tower, whose features take their places.
-    firings = [Firing(point, 0) for point in [*preprocessing, *rest[:1]]]
-    firings += [Firing(p, call) for call, _ in enumerate(case.modalities) for p in vision]
-    firings += [Firing(point, 0) for point in rest[1:]]
-    for step in range(1, case.decode_steps + 1):
-        firings += [Firing(p, step) for p in rest if p.name != "rope_deltas"]
+    fired: Counter[str] = Counter()
+    firings = []
+    for call in case.calls:
+        for point, step in _execution(declared, call):
+            firings.append(Firing(point, fired[point.name], step))
+            fired[point.name] += 1
     return firings
+
+
+EMBEDDING, HEAD, DELTAS = "language_model.embed_tokens", "lm_head", "rope_deltas"
+
+
+def _execution(declared: Sequence[Point], call: Case) -> Iterator[tuple[Point, int]]:
+    """The points of one call as they happen, each with its decoding step."""
+    preprocessing = [p for p in declared if p.stage == "preprocessing" and _applies(p, call)]
+    vision = [p for p in declared if p.stage == "vision"]
+    text = [p for p in declared if p.stage in ("positions", "text")]
+    first, last = ([p for p in text if p.name == name] for name in (EMBEDDING, HEAD))
+    # Without images or videos the reference's forward has no rope deltas.
+    deltas = [p for p in text if p.name == DELTAS and call.modalities]
+    decoder = [p for p in text if p.name not in (EMBEDDING, HEAD, DELTAS)]
+    # Token embeddings come first, then the vision tower, whose features take their places.
+    prompt = [*preprocessing, *first, *vision * len(call.modalities),
+              *decoder * call.chunks, *last, *deltas]  # fmt: skip
+    yield from ((point, 0) for point in prompt)
+    for step in range(1, call.decode_steps + 1):
+        yield from ((point, step) for point in [*first, *decoder, *last])
+
+
+def part_length(tokens: int, parts: int) -> int:
+    """Tokens in a part, of a prompt that is fed in ``parts``; the last one may have fewer.
+
+    Raises:
+        ParityError: so many tokens do not give that many parts.
+    """
+    length = -(-tokens // parts)
+    if -(-tokens // length) != parts:
+        raise ParityError(
+            f"a prompt of {tokens} tokens cannot be fed in {parts} parts of one length; ask for "
+            "fewer chunks in the case"
+        )
+    return length
 
 
 def _applies(point: Point, case: Case) -> bool:

@@ -21,7 +21,7 @@ from parity.proofs import (
     reference_against_itself,
 )
 from parity.session import Session, Settings
-from parity.tests.toy_model import GATES, PADDING, PIXELS, SCHEDULE, Run, value, write
+from parity.tests.toy_model import GATES, GRID, PADDING, PIXELS, SCHEDULE, Run, value, write
 
 ROOT = Path(__file__).parent.parent.parent
 LEVELS = ("module", "block")
@@ -41,7 +41,7 @@ def fresh(tmp_path):
 def evidence(bundle, level="module"):
     run = Run(bundle)
     fed = {
-        name.removeprefix("processor."): found[0].value
+        name.removeprefix("processor."): [found[0].value]
         for name, found in bundle.points.items()
         if name.startswith("processor.")
     }
@@ -142,7 +142,7 @@ def flipped(array):
 
 def test_a_forced_run_fed_one_other_bit_is_found(bundle):
     spoilt = evidence(bundle)
-    spoilt.forced.fed["pixels"] = flipped(value(bundle, PIXELS))
+    spoilt.forced.fed["pixels"] = [flipped(value(bundle, PIXELS))]
     (found,) = inputs_agree(spoilt, rows(spoilt))
     assert "the forced run was not fed the reference's pixels" in found
 
@@ -154,12 +154,26 @@ def test_a_run_that_does_not_say_what_it_was_fed_is_found(bundle, which):
     assert len([*inputs_agree(spoilt, rows(spoilt))]) == 2
 
 
+def test_every_call_has_to_be_fed(fresh):
+    """A second call that was left out is found, unless the run stopped before it."""
+    firings = fresh.points[PIXELS]
+    firings.append(fresh.points[GRID][0])
+    spoilt = evidence(fresh)
+    assert len([*inputs_agree(spoilt, rows(spoilt))]) == 2
+    for run in (spoilt.free, spoilt.forced):
+        run.stopped = "ValueError: no"
+    assert not [*inputs_agree(spoilt, rows(spoilt))]
+    for run in (spoilt.free, spoilt.forced):
+        run.stopped, run.fed["pixels"] = None, [firing.value for firing in firings]
+    assert not [*inputs_agree(spoilt, rows(spoilt))]
+
+
 def test_a_free_run_fed_a_negative_zero_is_found(fresh):
     """It equals zero, so that no point would tell."""
     spoilt = evidence(fresh)
     pixels = np.array(value(fresh, PIXELS))
     pixels[0, 0] = -0.0
-    spoilt.free.fed["pixels"] = tensor_name(pixels, None)
+    spoilt.free.fed["pixels"] = [tensor_name(pixels, None)]
     assert "the free run" in next(inputs_agree(spoilt, rows(spoilt)))
 
 
@@ -167,7 +181,7 @@ def test_a_wrong_processor_is_a_verdict_and_no_failed_proof(bundle):
     spoilt = evidence(bundle)
     tap = spoilt.free.taps[PIXELS][0]
     spoilt.free.taps[PIXELS][0] = replace(tap, value=tap.value + 1)
-    spoilt.free.fed["pixels"] = "something else"
+    spoilt.free.fed["pixels"] = ["something else"]
     judged = rows(spoilt)
     assert next(row for row in judged if row.point == PIXELS).verdict is Verdict.GUILTY
     assert not [*inputs_agree(spoilt, judged)]
