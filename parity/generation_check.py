@@ -33,7 +33,7 @@ STRICT = frozenset({"fp32"})
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of one case in one dtype: a result for each row."""
+    """What became of one case in one dtype: a result for each row of each call."""
 
     case: str
     dtype: str
@@ -95,11 +95,14 @@ class GenerationCheck:
         self, case: Case, dtype: str, reference: Generation
     ) -> tuple[list[list[int]], list[list[int]] | None]:
         """Its own tokens, and where they differ its choices given the reference's."""
-        candidate = self.candidate(dtype)
-        inputs = candidate.preprocess(case)
-        free = candidate.free(inputs, self.count)
-        forced = None if free == reference.tokens else candidate.forced(inputs, reference.tokens)
-        return free, forced
+        candidate, given = self.candidate(dtype), iter(reference.tokens)
+        inputs = [candidate.preprocess(call) for call in case.calls]
+        free = [row for one in inputs for row in candidate.free(one, self.count)]
+        if free == reference.tokens:
+            return free, None
+        own = [[next(given) for _ in one["input_ids"]] for one in inputs]
+        pairs = zip(inputs, own, strict=True)
+        return free, [row for one, rows in pairs for row in candidate.forced(one, rows)]
 
     def candidate(self, dtype: str) -> Any:
         """The candidate in ``dtype``; one is kept.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ from parity.adapters.torch_reference import THREADS, load, provenance, rounded_i
 from parity.adapters.torch_truth import Widen, widen_value, widened_copy
 from parity.core.cases import Case
 from parity.core.errors import ParityError
-from parity.core.generation import Generation, measured_step
+from parity.core.generation import Generation, ReferenceStep, measured_step
 from parity.core.numerics import Precision
 
 
 def capture_generation(
     case: Case, checkpoint: Path, precision: Precision, count: int, key: dict[str, object]
 ) -> Generation:
-    """Generate ``count`` tokens after every row of ``case``, end-of-text tokens included.
+    """Generate ``count`` tokens after every row of every call of ``case``, ends of text included.
 
     The logits are those of the generation itself; their truth is one pass in float64 over prompt
     and tokens, which is the same as step by step.
@@ -29,23 +29,34 @@ def capture_generation(
         ParityError: the checkpoint or the case cannot be used.
     """
     torch.set_num_threads(THREADS)
-    inputs = rounded_inputs(reference_inputs(case, checkpoint), precision)
     model = load(checkpoint, precision)
-    with torch.no_grad():
-        sequences, logits, positions = _greedy(model, inputs, count)
-        exact = _truth(widened_copy(model), inputs, sequences, positions, count)
-    pairs = zip(logits, exact, strict=True)
-    rows = [
-        [measured_step(step.numpy(), true.numpy()) for step, true in zip(*pair, strict=True)]
-        for pair in pairs
-    ]
-    found = Generation(key, rows, {"reference": provenance(precision)})
-    if found.tokens != sequences[:, -count:].tolist():
-        raise ParityError(
-            f"the reference's tokens on {case.name} are not the likeliest of its logits: its "
-            "generation_config.json asks for more than greedy; remove that from the checkpoint"
-        )
-    return found
+    truth = widened_copy(model)
+    rows: list[list[ReferenceStep]] = []
+    for call in case.calls:
+        inputs = rounded_inputs(reference_inputs(call, checkpoint), precision)
+        with torch.no_grad():
+            rows += _measured(model, truth, inputs, count, case.name)
+    return Generation(key, rows, {"reference": provenance(precision)})
+
+
+def _measured(
+    model: Any, truth: Any, inputs: Mapping[str, torch.Tensor], count: int, case: str
+) -> Iterator[list[ReferenceStep]]:
+    """The steps of every row of one call.
+
+    Raises:
+        ParityError: the checkpoint asks for more than greedy generation.
+    """
+    sequences, logits, positions = _greedy(model, inputs, count)
+    exact = _truth(truth, inputs, sequences, positions, count)
+    for tokens, *pair in zip(sequences[:, -count:].tolist(), logits, exact, strict=True):
+        steps = [measured_step(own.numpy(), true.numpy()) for own, true in zip(*pair, strict=True)]
+        if [step.token for step in steps] != tokens:
+            raise ParityError(
+                f"the reference's tokens on {case} are not the likeliest of its logits: its "
+                "generation_config.json asks for more than greedy; remove that from the checkpoint"
+            )
+        yield steps
 
 
 def _greedy(

@@ -47,5 +47,5 @@ def rounded_truth(into: BundleWriter, firing: ReferenceFiring) -> Floats:
 
 def relative_change(changed: Floats, base: Floats) -> float:
     """``||changed - base|| / ||base||``; 0 where the two are equal, infinite if only base is 0."""
-    change = float(np.linalg.norm(changed - base))
-    return change and float(np.divide(change, np.linalg.norm(base)))
+    change, size = float(np.linalg.norm(changed - base)), float(np.linalg.norm(base))
+    return change / size if size else change and float("inf")

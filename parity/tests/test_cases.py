@@ -1,6 +1,8 @@
 """Cases: what a good file gives, and that each bad one is one error naming the case and the fix."""
 
+import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +19,15 @@ content = [{ image = "images/a.png" }, { text = "Which?" }]
 [[both.prompts]]
 content = [{ video = "clip" }, { video = "clip", fps = 4 }, { text_file = "long.txt" }]
 
+[twice]
+decode_steps = 1
+chunks = 2
+mask_value = 3
+[[twice.prompts]]
+content = [{ image = "images/a.png" }, { text = "Which?" }]
+[[twice.again]]
+content = [{ image = "images/b.png" }, { text = "How many?" }]
+
 [words]
 [[words.prompts]]
 content = [{ text = "" }]
@@ -29,7 +40,14 @@ def root(tmp_path):
     folder = tmp_path / "fixtures"
     for name in ("images", "clip", "empty", "clip/000.png.d"):
         (folder / name).mkdir(parents=True)
-    for name in ("images/a.png", "clip/001.png", "clip/000.png", "clip/002.jpg", "clip/notes.md"):
+    for name in (
+        "images/a.png",
+        "images/b.png",
+        "clip/001.png",
+        "clip/000.png",
+        "clip/002.jpg",
+        "clip/notes.md",
+    ):
         (folder / name).write_bytes(b"picture")
     (folder / "long.txt").write_text("Grüße", encoding="utf-8")
     (folder / "latin.txt").write_bytes("Grüße".encode("latin-1"))
@@ -75,6 +93,7 @@ def test_every_kind_of_part_is_read(root):
 def test_what_is_not_said_has_a_default(root):
     case = load(root, GOOD)["words"]
     assert (case.name, case.about, case.decode_steps, case.max_pixels) == ("words", "", 0, None)
+    assert (case.again, case.chunks, case.mask_value) == ((), 1, 1)
 
 
 def test_properties(root):
@@ -93,6 +112,31 @@ def test_properties(root):
     assert words.messages == [[{"role": "user", "content": [{"type": "text", "text": ""}]}]]
 
 
+def test_a_second_call_is_a_case_of_its_own(root):
+    twice = load(root, GOOD)["twice"]
+    first, second = twice.calls
+    assert [part.image.name for part in (first.prompts[0][0], second.prompts[0][0])] == [
+        "a.png", "b.png",
+    ]  # fmt: skip
+    assert [path.name for path in twice.files] == ["a.png", "b.png"]
+    assert (first.files, second.files) == (twice.files[:1], twice.files[1:])
+    for call in (first, second):
+        assert (call.name, call.decode_steps, call.chunks, call.mask_value) == ("twice", 1, 2, 3)
+        assert call.again == ()
+        assert call.calls == (call,)
+
+
+def test_everything_that_decides_the_inputs_is_told(root):
+    """A bundle is found by it: a change that is left out would be judged by an old one."""
+    twice = load(root, GOOD)["twice"]
+    changes = {"decode_steps": 2, "max_pixels": 9, "chunks": 3, "mask_value": 1, "again": ()}
+    other = ((Part(text="Why?"),),)
+    found = [json.dumps(replace(twice, **{name: value}).inputs) for name, value in changes.items()]
+    found += [json.dumps(replace(twice, **{name: other}).inputs) for name in ("prompts", "again")]
+    assert len({json.dumps(twice.inputs), *found}) == 1 + len(found)
+    assert replace(twice, about="otherwise").inputs == twice.inputs
+
+
 def test_an_order_of_images_and_videos_does_not_matter_for_modalities(root):
     text = with_part('{ video = "clip" }, { image = "images/a.png" }')
     assert load(root, text)["broken"].modalities == ("image", "video")
@@ -109,13 +153,13 @@ def test_frames_are_read_by_name_whatever_their_order_on_disk(root):
 
 def test_select_keeps_the_order_asked_for_and_takes_each_once(root):
     cases = load(root, GOOD)
-    assert [case.name for case in select_cases(cases, [])] == ["both", "words"]
+    assert [case.name for case in select_cases(cases, [])] == ["both", "twice", "words"]
     chosen = select_cases(cases, ["words", "both", "words"])
     assert [case.name for case in chosen] == ["words", "both"]
 
 
 def test_select_names_what_is_not_there_and_what_is(root):
-    with pytest.raises(CaseError, match="no case is named x, y; there are: both, words"):
+    with pytest.raises(CaseError, match="no case is named x, y; there are: both, twice, words"):
         select_cases(load(root, GOOD), ["x", "both", "y"])
 
 
@@ -152,6 +196,9 @@ def test_a_file_without_cases(root):
         ("[broken]\n[[broken.prompts]]\ncontent = 'Which?'", "a non-empty list named content"),
         ("[broken]\n[[broken.prompts]]\ntext = 'Which?'", "a non-empty list named content"),
         ("[broken]\nprompts = [{content = [{text = 'a'}], role = 'user'}]", "known: ['content']"),
+        ("[broken]\nagain = 5\nprompts = [{content = [{text = 'a'}]}]", "([[broken.again]])"),
+        ("[broken]\nagain = []\nprompts = [{content = [{text = 'a'}]}]", "add a [[broken.again]]"),
+        ("[broken]\nagain = [{}]\nprompts = [{content = [{text = 'a'}]}]", "named content"),
         ("[broken]\nstep = 1\nprompts = [{content = [{text = 'a'}]}]", "'decode_steps'"),
     ],
 )
@@ -159,6 +206,26 @@ def test_a_malformed_case(root, text, fix):
     message = refused(root, text)
     assert "case 'broken'" in message
     assert fix in message
+
+
+ROW = "{ content = [{ text = 'a' }] }"
+PICTURE = "{ content = [{ image = 'images/a.png' }] }"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"chunks = 2\nprompts = [{ROW}, {ROW}]", f"again = [{ROW}]\nprompts = [{ROW}, {ROW}]",
+     f"again = [{ROW}, {ROW}]\nprompts = [{ROW}]"],
+)  # fmt: skip
+def test_further_calls_and_parts_are_of_one_prompt(root, text):
+    message = refused(root, f"[broken]\n{text}")
+    assert "case 'broken': again and chunks go with a single prompt each" in message
+    assert load(root, f"[broken]\nchunks = 1\nprompts = [{ROW}, {ROW}]")["broken"].rows == 2
+
+
+def test_calls_have_the_same_kinds_of_parts(root):
+    message = refused(root, f"[broken]\nprompts = [{PICTURE}]\nagain = [{ROW}]")
+    assert "case 'broken': prompts and again have to hold the same kinds of parts" in message
 
 
 @pytest.mark.parametrize("name", ['""', '"../x"', '"a/b"', '"a b"', '".hidden"', '"a\\u0000"'])
@@ -201,7 +268,9 @@ def test_about_has_to_be_a_string(root):
 
 
 @pytest.mark.parametrize(
-    ("key", "least"), [("decode_steps", 0), ("max_pixels", 1)], ids=["steps", "pixels"]
+    ("key", "least"),
+    [("decode_steps", 0), ("max_pixels", 1), ("chunks", 1), ("mask_value", 1)],
+    ids=["steps", "pixels", "chunks", "mask"],
 )
 @pytest.mark.parametrize("value", ["-1", "true", "'3'", "1.5", "nan", "[1]"])
 def test_counts_have_to_be_whole_numbers(root, key, least, value):

@@ -74,10 +74,11 @@ def test_the_port_of_a_point_is_its_modules_output_unless_said():
     assert (point.port, point.member, point.is_input) == ("output", 0, False)
 
 
+@pytest.mark.parametrize("step", [0, 1, 7])
 @pytest.mark.parametrize("index", [0, 1, 7])
-def test_what_follows_the_prompt_is_decoding(index):
-    """A second firing of the first tower is the video after the image, not a decoding step."""
+def test_what_follows_a_prompt_is_decoding(index, step):
+    """A further firing may be the video after the image, a part of a prompt or a second prompt."""
     for stage in STAGES:
-        moves = stage in ("text", "positions") and index > 0
-        firing = Firing(Point("a", stage, Kind.FLOAT), index)
+        moves = stage in ("text", "positions") and step > 0
+        firing = Firing(Point("a", stage, Kind.FLOAT), index, step)
         assert firing.stage == ("decoding" if moves else stage)

@@ -1,5 +1,6 @@
 """The reference side: a truth that is one, hooks that change nothing, a capture that repeats."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,7 +10,8 @@ from parity.core.numerics import precision
 from parity.core.store import BundleWriter
 from parity.session import Session, Settings
 
-CASES = ("single-image", "left-padded-batch", "text-only", "decoding")
+CASES = ("single-image", "left-padded-batch", "text-only", "decoding", "second-prompt",
+         "chunked-prefill")  # fmt: skip
 
 
 @cache
@@ -120,12 +122,16 @@ def test_rotary_frequencies_stay_float32():
     assert all(buffer.dtype == torch.float32 for buffer in rotary)
 
 
-def captured(name):
-    from parity.adapters.torch_reference import capture
+@cache
+def reference():
+    from parity.adapters.torch_reference import TorchReference
 
+    return TorchReference(session().settings.checkpoint, precision("fp32"))
+
+
+def captured(name):
     writer = BundleWriter({})
-    settings = session().settings
-    capture(case(name), settings.checkpoint, precision("fp32"), session().declared, writer)
+    reference().capture(case(name), session().declared, writer)
     return writer
 
 
@@ -136,18 +142,41 @@ def test_capturing_twice_gives_the_same_bundle(name):
     assert first.tokens == second.tokens
 
 
+def test_nothing_is_left_of_the_case_before():
+    """The reference keeps its rope deltas, and a text has none of its own."""
+    from parity.adapters.torch_reference import TorchReference
+
+    fresh = BundleWriter({})
+    TorchReference(session().settings.checkpoint, precision("fp32")).capture(
+        case("text-only"), session().declared, fresh
+    )
+    captured("decoding")
+    assert reference().model.model.rope_deltas is not None, "there is nothing that could be left"
+    assert captured("text-only").points == fresh.points
+
+
+def test_the_truth_of_blocks_is_left_out_where_it_is_not_asked_for():
+    inputs_, whole, short = inputs("text-only"), BundleWriter({}), BundleWriter({})
+    reference().record([inputs_], session().declared, whole)
+    reference().record([inputs_], session().declared, short, blocks=False)
+    found = [f for firings in whole.points.values() for f in firings]
+    assert any(f.local_block for f in found)
+    for name, firings in short.points.items():
+        assert [replace(f, local_block=None) for f in whole.points[name]] == firings
+
+
 def test_capturing_changes_nothing():
     before = logits(model(), "left-padded-batch")
     writer = captured("left-padded-batch")
     recorded = writer.tensor(writer.points["lm_head"][0].value)
     assert np.array_equal(before, recorded)
-    assert not any(module._forward_hooks for module in model().modules())
+    assert not any(module._forward_hooks for module in reference().model.modules())
 
 
 def test_every_point_of_the_schedule_is_captured_as_often_as_declared():
     from parity.subjects import qwen2vl
 
-    for name in ("decoding", "text-only"):
+    for name in ("decoding", "text-only", "second-prompt", "chunked-prefill"):
         writer = captured(name)
         expected = {}
         for firing in qwen2vl.schedule(session().declared, case(name)):

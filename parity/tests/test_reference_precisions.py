@@ -193,8 +193,9 @@ def test_what_is_recorded_is_of_the_dtype(dtype):
 @LOW
 def test_decoding_records_every_step(dtype):
     found = bundle(dtype, 1)
-    assert len(found.tokens[0]) == session().cases[1].decode_steps
-    assert len(found.points["lm_head"]) == len(found.tokens[0]) + 1
+    ((tokens,),) = found.tokens
+    assert len(tokens) == session().cases[1].decode_steps
+    assert len(found.points["lm_head"]) == len(tokens) + 1
 
 
 def test_the_mixed_policy_uses_the_bundle_of_bf16():
@@ -206,10 +207,11 @@ def test_the_mixed_policy_uses_the_bundle_of_bf16():
 
 @LOW
 def test_capturing_repeats(dtype):
-    from parity.adapters.torch_reference import capture
+    from parity.adapters.torch_reference import TorchReference
 
     writer, case = BundleWriter({}), session().cases[0]
-    capture(case, session().settings.checkpoint, precision(dtype), session().declared, writer)
+    reference = TorchReference(session().settings.checkpoint, precision(dtype))
+    reference.capture(case, session().declared, writer)
     assert writer.points == bundle(dtype).points
 
 

@@ -18,6 +18,7 @@ from parity.core.store import (
     TENSORS,
     Bundle,
     BundleWriter,
+    Proof,
     ReferenceFiring,
     last_used,
     mark_used,
@@ -46,6 +47,19 @@ def test_round_trip(tmp_path):
     assert np.abs(back - truth).max() < 1e-16
     assert bundle.get("visual.blocks.0", 1) is None
     assert bundle.get("visual.blocks.1", 0) is None
+
+
+def test_what_is_known_of_the_reference_comes_back(tmp_path):
+    writer = BundleWriter({})
+    writer.proofs = [Proof("it repeats", True, "2 runs"), Proof("hooks", False, "1 of 4 differ")]
+    writer.tokens, writer.chunks = [[[3, 4], [5, 6]], [[7, 8]]], 3
+    value = writer.add(np.ones(2, np.float32))
+    writer.points["a"] = [ReferenceFiring(value, "float16", weight_rounding=1.0 / 3)]
+    writer.write(tmp_path / "b")
+    bundle = Bundle.open(tmp_path / "b")
+    assert bundle.proofs == writer.proofs
+    assert (bundle.tokens, bundle.chunks) == (writer.tokens, 3)
+    assert bundle.points["a"][0].weight_rounding == 1.0 / 3
 
 
 def test_one_content_is_stored_once(tmp_path):

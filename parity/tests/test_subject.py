@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from parity.core.points import LEVELS, STAGES, Firing, Point
 from parity.core.rows import Kind
 from parity.subjects import qwen2vl
 from parity.subjects.qwen2vl import Depths, canonical, points, read_depths, schedule
+from parity.subjects.roles import role
 
 ROOT = Path(parity.__file__).parent
 SUITES = sorted((ROOT / "suites").glob("test_*.py"))
@@ -28,6 +31,8 @@ CASES = {
     "image": Case("image", "", (IMAGE,)),
     "video": Case("video", "", (VIDEO,)),
     "rows": Case("rows", "", (WORDS, IMAGE, VIDEO), decode_steps=2),
+    "twice": Case("twice", "", (IMAGE,), decode_steps=2, again=(IMAGE,)),
+    "parts": Case("parts", "", (IMAGE,), decode_steps=1, chunks=3),
 }
 
 HUB = {"model_type": "qwen2_vl", "num_hidden_layers": 28, "vision_config": {"depth": 32}}
@@ -150,13 +155,63 @@ def test_decoding_repeats_the_text_points_but_the_deltas():
     assert not [f for f in fired("image") if f.stage == "decoding"]
 
 
+def test_a_second_call_fires_everything_again():
+    once = schedule(points(DEPTHS, "module"), replace(CASES["twice"], again=()))
+    twice = fired("twice")
+    half = len(once)
+    assert twice[:half] == once
+    counts = Counter(names(once))
+    assert twice[half:] == [Firing(f.point, f.index + counts[f.point.name], f.step) for f in once]
+    assert [f.stage for f in twice[half:]] == [f.stage for f in once]
+
+
+def test_a_prompt_in_parts_repeats_the_decoder_and_nothing_else():
+    """It is embedded once, and has one head and one set of deltas."""
+    prompt = [f for f in fired("parts") if f.step == 0]
+    counts = Counter(names(prompt))
+    inner = {
+        p.name for p in qwen2vl.text_points(DEPTHS.text)
+        if p.name not in ("language_model.embed_tokens", "lm_head", "rope_deltas")
+    }  # fmt: skip
+    assert {name for name, count in counts.items() if count == 3} == inner
+    assert set(counts.values()) == {1, 3}
+    assert {f.stage for f in prompt} == {"preprocessing", "vision", "positions", "text"}
+    order = [f.index for f in prompt if f.point.name in inner]
+    assert order == sorted(order), "a part is through the decoder before the next one starts"
+    later = [f for f in fired("parts") if f.step == 1]
+    assert {f.stage for f in later} == {"decoding"}
+    assert {f.index for f in later if f.point.name in inner} == {3}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "parts", "length"), [(41, 1, 41), (41, 3, 14), (42, 3, 14), (4, 4, 1), (5, 2, 3)]
+)
+def test_the_length_of_a_part(tokens, parts, length):
+    assert qwen2vl.part_length(tokens, parts) == length
+    assert len(range(0, tokens, length)) == parts
+
+
+@pytest.mark.parametrize(("tokens", "parts"), [(2, 3), (5, 4), (9, 6)])
+def test_a_prompt_that_is_too_short_for_its_parts(tokens, parts):
+    with pytest.raises(ParityError, match=f"a prompt of {tokens} tokens cannot be fed in {parts}"):
+        qwen2vl.part_length(tokens, parts)
+
+
 @pytest.mark.parametrize("level", LEVELS)
-def test_nothing_is_declared_or_fired_twice(level):
+@pytest.mark.parametrize("case", ["rows", "twice", "parts"])
+def test_nothing_is_declared_or_fired_twice(level, case):
     declared = [point.name for point in points(DEPTHS, level)]
     assert len(set(declared)) == len(declared)
-    firings = [(f.point.name, f.index) for f in fired("rows", level)]
+    firings = [(f.point.name, f.index) for f in fired(case, level)]
     assert len(set(firings)) == len(firings)
-    assert {name for name, _ in firings} == set(declared)
+    if case == "rows":
+        assert {name for name, _ in firings} == set(declared)
+
+
+def test_points_have_their_roles():
+    for point in points(DEPTHS, "module"):
+        assert point.role == role(point.name)
+    assert {p.role for p in points(DEPTHS, "block")} >= {"vision_block", "text_block", "head"}
 
 
 def test_block_level_leaves_out_what_is_inside_blocks():

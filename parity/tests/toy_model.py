@@ -45,7 +45,7 @@ POINTS = [
     module("head"),
 ]
 MODEL = [point for point in POINTS if point.module]
-SCHEDULE = [*(Firing(p, 0) for p in POINTS), *(Firing(p, 1) for p in MODEL)]
+SCHEDULE = [*(Firing(p, 0) for p in POINTS), *(Firing(p, 1, 1) for p in MODEL)]
 KEYS = [(firing.point.name, firing.index) for firing in SCHEDULE]
 FLOATS = [(p.name, index) for index in (0, 1) for p in MODEL if p.kind is Kind.FLOAT]
 QKV, ATTN = "blocks.0.attn.qkv", "blocks.0.attn"
