@@ -1,5 +1,6 @@
 """The candidate side: hooks that change nothing, always come off, and never miss a point."""
 
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -56,6 +57,60 @@ def test_every_declared_point_fires_in_both_runs():
         assert free.fired(firing.point.name) == 1, firing.point.name
         if firing.point.module is not None:
             assert forced.fired(firing.point.name) == 1, firing.point.name
+
+
+@pytest.mark.parametrize("name", ["second-prompt", "chunked-prefill"])
+def test_further_calls_and_parts_fire_as_often_as_declared(name):
+    several = Session(Settings(cases=(name,)))
+    case, found = several.cases[0], several.bundle(several.cases[0], "fp32")
+    free = several._free(case, "fp32", found, STAGES, several.points)
+    forced = several.candidate("fp32").forced(found, several.points, STAGES)
+    expected = Counter(firing.point.name for firing in several.schedule(case))
+    for point, count in expected.items():
+        assert free.fired(point) == count, point
+        assert forced.fired(point) == count or point.startswith("processor."), point
+    assert {n: len(h) for n, h in free.fed.items()} == {n: len(case.calls) for n in forced.fed}
+
+
+def test_a_second_call_that_throws_keeps_what_the_first_left(monkeypatch):
+    """Its first point is missing, and what comes after it suffers; the first call passes."""
+    several = Session(Settings(cases=("second-prompt",)))
+    port, preprocess = several.candidate("fp32"), type(several.candidate("fp32")).preprocess
+
+    def broken(self, case):
+        if case.prompts == several.cases[0].again:
+            raise RuntimeError("planted")
+        return preprocess(self, case)
+
+    monkeypatch.setattr(type(port), "preprocess", broken)
+    rows = several.run(several.cases[0], "fp32")
+    wrong = [row for row in rows if row.verdict is not Verdict.PASS]
+    assert wrong
+    assert {(row.point, row.firing) for row in wrong if row.point.startswith("processor.")} == {
+        (row.point, 1) for row in rows if row.point.startswith("processor.")
+    }
+    assert all(row.firing >= len(several.bundle(several.cases[0], "fp32").tokens[0][0])
+               for row in wrong if row.stage == "decoding")  # fmt: skip
+
+
+def test_a_stale_rope_delta_is_found_in_the_second_call(monkeypatch):
+    """Nothing else shows it: each call is right on a model of its own."""
+    from qwen2vl_ms.inputs import IntegerInputs
+
+    positions, kept = IntegerInputs.positions, []
+
+    def stale(self):
+        found, deltas = positions(self)
+        kept.append(deltas)
+        return found, kept[0]
+
+    monkeypatch.setattr(IntegerInputs, "positions", stale)
+    several = Session(Settings(cases=("second-prompt",)))
+    rows = several.run(several.cases[0], "fp32")
+    blamed = [row for row in rows if row.verdict not in (Verdict.PASS, Verdict.VICTIM)]
+    assert {row.point for row in blamed} == {"language_model.position_ids", "rope_deltas"}
+    steps = several.cases[0].decode_steps
+    assert min(row.firing for row in blamed if row.point != "rope_deltas") == steps + 2
 
 
 def test_the_forced_run_hands_on_the_references_values():
