@@ -1,6 +1,6 @@
 """What a capture finds out about the reference: hooks that change it, runs that do not repeat."""
 
-from functools import cache
+from functools import cache, wraps
 
 import pytest
 import torch
@@ -147,6 +147,7 @@ def test_a_capture_records_what_it_found_and_goes_on(defect, expected):
     layer = reference.model.model.language_model.layers[1]
     forward = layer.forward
 
+    @wraps(forward)  # hooks look at the signature
     def spoiled(*args, **kwargs):
         out = forward(*args, **kwargs)
         if defect == "random":
