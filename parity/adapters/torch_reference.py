@@ -55,14 +55,17 @@ class TorchReference:
         self.stored = None if same else stored
         """The model with the stored weights, where rounding them changed one."""
 
-    def capture(self, case: Case, points: Sequence[Point], into: BundleWriter) -> None:
-        """Run on ``case`` and record every one of ``points`` into ``into``.
+    def capture(
+        self, case: Case, points: Sequence[Point], into: BundleWriter, *, blocks: bool = True
+    ) -> None:
+        """Run on ``case`` and record every one of ``points`` into ``into``; see `record`.
 
         Raises:
             ParityError: the case cannot be used.
         """
         inputs = [reference_inputs(call, self.checkpoint) for call in case.calls]
-        self.record(inputs, points, into, steps=case.decode_steps, chunks=case.chunks)
+        self.record(inputs, points, into, steps=case.decode_steps, chunks=case.chunks,
+                    blocks=blocks)  # fmt: skip
 
     def record(
         self,
@@ -84,8 +87,8 @@ class TorchReference:
             into: a writer that nothing was recorded into.
             steps: tokens to decode after each prompt.
             chunks: parts in which the decoder is fed a prompt.
-            blocks: whether to make the truth of whole blocks too (``local_block``), which only
-                a comparison at block level reads.
+            blocks: whether to make the truth of whole blocks too (``local_block``). A comparison
+                at block level needs it, and one at module level never reads it.
 
         Raises:
             ParityError: the inputs cannot be used.
