@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.hypotheses.failure import Failure
 from parity.hypotheses.hypothesis import Answer, Hypothesis, recipe
+from parity.subjects.modules import call_firings
 from parity.subjects.ops import Float, Ops
 from parity.subjects.recipe import Heads, Ints, attend, rope, rotate, split_qkv
 
@@ -286,7 +287,7 @@ def _overwritten(x: Float, step: int) -> Float:
 
 def _unwritten(failure: Failure) -> Answer:
     """Attention over slots of zeros as well, as many as there are tokens to come."""
-    left = len(failure.bundle.tokens[0]) - failure.index if failure.bundle.tokens else 0
+    left = call_firings(failure.bundle, failure.index).stop - 1 - failure.index
     if left < 1:
         return None
 

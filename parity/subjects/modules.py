@@ -92,7 +92,8 @@ def firing_inputs(bundle: Bundle, point: str, index: int) -> dict[str, Array]:
     """The reference's inputs of one firing of a module, named as in the bundle.
 
     A decoding step attends to the tokens before it, whose keys and values follow from what the
-    module was given then: its hidden states and tables are those of all firings so far.
+    module was given then: its hidden states and tables are those of all firings so far in this
+    call of the model.
 
     Raises:
         ParityError: the bundle has no such firing.
@@ -102,11 +103,19 @@ def firing_inputs(bundle: Bundle, point: str, index: int) -> dict[str, Array]:
         raise ParityError(f"{bundle.folder} has no firing {index} of {point}")
     inputs = {name: bundle.tensor(stored) for name, stored in recorded.inputs.items()}
     if index and role(point) in ("text_attention", "text_block"):
-        earlier = bundle.points[point][:index]
+        earlier = bundle.points[point][call_firings(bundle, index).start : index]
         for name in ("hidden_states", "position_embeddings.0", "position_embeddings.1"):
             parts = [bundle.tensor(firing.inputs[name]) for firing in earlier]
             inputs[name] = np.concatenate([*parts, inputs[name]], axis=1)
     return inputs
+
+
+def call_firings(bundle: Bundle, index: int) -> range:
+    """The decoder's firings in the call of the model that its ``index``-th one belongs to."""
+    steps = len(bundle.tokens[0][0]) if bundle.tokens else 0
+    each = bundle.chunks + steps  # a prompt's parts, then a step a token
+    start = index - index % each
+    return range(start, start + each)
 
 
 def inner_outputs(bundle: Bundle, module: str, index: int) -> dict[str, Float]:
@@ -118,7 +127,8 @@ def inner_outputs(bundle: Bundle, module: str, index: int) -> dict[str, Float]:
     for name, firings in bundle.points.items():
         if name.startswith(f"{module}.") and index < len(firings):
             past = role(module) == "text_attention" and not name.endswith(".o_proj")
-            wanted = firings[: index + 1] if past else firings[index : index + 1]
+            first = call_firings(bundle, index).start if past else index
+            wanted = firings[first : index + 1]
             parts = [wide(bundle.tensor(firing.value)) for firing in wanted]
             outputs[name] = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
     return outputs
