@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from parity.calibrate_rule import as_gates, fit
+from parity.calibrate_rule import Planted, as_gates, fit
 from parity.calibrate_work import done, run_workers, total
 from parity.calibration_data import Plan, Record, load, load_faults
 from parity.core.errors import ParityError
@@ -63,7 +63,8 @@ def calibrate(
     Measurements are kept in the user's cache: a command that was ended goes on where it was, and
     two at once share the work. A change of the port or of the reference measures anew.
 
-    Needs PyTorch. Exit status 1 if a fault that stands out of rounding stays within the gates.
+    Needs PyTorch. Exit status 1 if a fault stays within the gates that is not known to be hidden
+    by the dtype.
     """
     chosen = replace(
         Settings(), cases=tuple(case or ()), dtypes=tuple(dtype or PRECISIONS), device=device,
@@ -75,6 +76,7 @@ def calibrate(
         for line in told(name, content):
             typer.echo(line)
     typer.echo(f"wrote {len(found)} files to {gates}")
+    raise typer.Exit(1 if any(missed(name, content) for name, content in found.items()) else 0)
 
 
 def calibrate_job(plan: Plan, workers: int) -> dict[str, GatesFile]:
@@ -104,7 +106,6 @@ def calibrate_job(plan: Plan, workers: int) -> dict[str, GatesFile]:
 
 def fitted(plan: Plan, records: Sequence[Record], faults: Sequence[Record]) -> GatesFile:
     """The content of one dtype's gates file."""
-    own_points = _fault_points()
     measured: dict[str, Any] = {
         "date": date.today().isoformat(),
         "dtype": records[0].dtype,
@@ -118,7 +119,7 @@ def fitted(plan: Plan, records: Sequence[Record], faults: Sequence[Record]) -> G
         "runs": len(records),
         "held_out": held_out(plan, records, faults),
     }  # fmt: skip
-    return replace(fit(records, faults, own_points), measured=measured)
+    return replace(fit(records, faults, _known(records[0].dtype)), measured=measured)
 
 
 def held_out(plan: Plan, records: Sequence[Record], faults: Sequence[Record]) -> dict[str, Any]:
@@ -130,9 +131,10 @@ def held_out(plan: Plan, records: Sequence[Record], faults: Sequence[Record]) ->
     halves = [[r for r in records if (r.seed + 1) // 2 % 2 == half] for half in (0, 1)]
     if not all(halves):
         return {"runs": 0, "false_alarms": 0, "points": []}
+    known = _known(records[0].dtype)
     runs, alarms, names = 0, 0, []
     for fit_on, judge_on in (halves, halves[::-1]):
-        gates = as_gates(fit(fit_on, faults, _fault_points()), "half of the seeds")
+        gates = as_gates(fit(fit_on, faults, known), "half of the seeds")
         for record in judge_on:
             over = record.over(gates, plan.points)
             runs, alarms = runs + 1, alarms + bool(over)
@@ -149,16 +151,27 @@ def told(dtype: str, content: GatesFile) -> list[str]:
         *(f"  false alarm: {name}" for name in held["points"]),
     ]
     for name, margin in sorted(content.faults.items(), key=lambda item: item[1].times):
-        seen = "caught" if margin.seen else f"not visible: {margin.why}"
+        short = "NOT CAUGHT" if name in missed(dtype, content) else "hidden"
+        seen = "caught" if margin.seen else f"{short}: {margin.why}"
         lines.append(f"  {name:24} {margin.times:10.3g} x gate  {seen}")
     return lines
 
 
-def _fault_points() -> dict[str, str]:
-    """Each fault's own point."""
+def missed(dtype: str, content: GatesFile) -> list[str]:
+    """Faults within the gates that nothing is known to hide."""
+    known = _known(dtype)
+    return [name for name, margin in content.faults.items()
+            if not margin.seen and not known[name].hidden]  # fmt: skip
+
+
+def _known(dtype: str) -> dict[str, Planted]:
+    """What fitting has to know of every fault."""
     from parity.faults import catalogue
 
-    return {name: fault.point for name, fault in catalogue().items()}
+    return {
+        name: Planted(fault.point, fault.hidden.get(dtype, ""))
+        for name, fault in catalogue().items()
+    }
 
 
 def _check_faithful(records: Sequence[Record]) -> None:

@@ -13,6 +13,7 @@ from parity.core.points import STAGES
 from parity.core.stats import Gate
 from parity.core.tolerance import FIGURES, same_gate
 from parity.core.verdict import Judged, findings
+from parity.faults import planted
 from parity.session import Session
 from parity.settings import Settings
 
@@ -46,15 +47,15 @@ def measure(session: Session, case: Case, dtype: str, seed: int, weights: str) -
     return Record(seed, case.name, dtype, session.settings.device, weights, ratios, wrong)
 
 
-def measure_fault(settings: Settings, case: Case, dtype: str, fault: str) -> Record:
+def measure_fault(session: Session, case: Case, dtype: str, fault: str) -> Record:
     """One run of the candidate with a fault planted.
 
     Raises:
         ParityError: the reference or the candidate cannot be run at all.
     """
-    session = open_session(replace(settings, plant=fault))
-    judged = findings(session.schedule(case), session.evidence(case, dtype))
-    return Record(0, case.name, dtype, settings.device, "trained", _ratios(judged),
+    with planted(fault):
+        judged = findings(session.schedule(case), session.evidence(case, dtype))
+    return Record(0, case.name, dtype, session.settings.device, "trained", _ratios(judged),
                   _wrong(judged), fault)  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -28,7 +28,7 @@ from parity.calibration_data import Record, samples
 from parity.core.gates_file import FIGURES, SCOPES, Distribution, GatesFile, Margin
 from parity.core.stats import Gate
 from parity.core.tolerance import Gates
-from parity.subjects.roles import role
+from parity.subjects.roles import ROLES, role
 
 LEAST, MOST, ROUNDING = 1.25, 2.5, 2.0
 BARELY = 1e-3
@@ -57,14 +57,25 @@ def propose(faithful: float, fault: float = math.inf) -> float:
     return next(value for value in rounded if least <= value < fault)
 
 
-def fit(records: Sequence[Record], faults: Sequence[Record], points: Mapping[str, str],
-        ) -> GatesFile:  # fmt: skip
+@dataclass(frozen=True)
+class Planted:
+    """What fitting has to know of a fault."""
+
+    point: str
+    """Its own."""
+    hidden: str = ""
+    """Why nobody can see it in this dtype; empty if it has to be seen."""
+
+
+def fit(
+    records: Sequence[Record], faults: Sequence[Record], known: Mapping[str, Planted]
+) -> GatesFile:
     """Gates, distributions and margins from measurements in one dtype.
 
     Args:
         records: of the faithful port.
         faults: of planted faults.
-        points: the fault's own point, by its name.
+        known: those faults, by name.
     """
     reached = _largest(faults)
     distributions = {
@@ -72,17 +83,16 @@ def fit(records: Sequence[Record], faults: Sequence[Record], points: Mapping[str
         for key, one in _distributions(records).items()
     }
     largest = {key: one.largest for key, one in distributions.items()}
-    shown = {record.fault or "": _own(record, points, largest) for record in faults}
+    shown = {record.fault or "": _own(record, known, largest) for record in faults}
     caught: dict[Key, float] = {}
-    for own in shown.values():
-        key = max(own, key=lambda key: _stands_out(own, key, largest), default=None)
-        if key is not None and own[key] > LEAST * largest[key]:
+    for name, own in shown.items():
+        key = max(own, key=lambda key: own[key] / max(largest[key], BARELY))
+        if not known[name].hidden and own[key] > LEAST * largest[key]:
             caught[key] = min(own[key], caught.get(key, math.inf))
     gates = {key: propose(f, caught.get(key, math.inf)) for key, f in largest.items()}
     margins = {
-        record.fault or "": _margin(record, points, shown[record.fault or ""], gates, largest)
+        record.fault or "": _margin(record, known, shown[record.fault or ""], gates, largest)
         for record in faults
-        if shown[record.fault or ""]
     }
     return GatesFile({}, _nested(gates), _nested(distributions), margins)
 
@@ -107,11 +117,17 @@ def _distributions(records: Sequence[Record]) -> dict[Key, Distribution]:
         if not ratio <= where.get(key, (-1.0, ""))[0]:
             where[key] = (ratio, at)
     found = {}
-    for key in sorted(ratios, key=lambda k: (SCOPES.index(k[0]), k[1], FIGURES.index(k[2]))):
+    for key in sorted(ratios, key=_order):
         q50, q90, q99 = (float(q) for q in np.quantile(ratios[key], (0.5, 0.9, 0.99)))
         largest, at = where[key]
         found[key] = Distribution(len(ratios[key]), q50, q90, q99, largest, at)
     return found
+
+
+def _order(key: Key) -> tuple[int, int, int]:
+    """As a model meets the roles."""
+    scope, name, figure = key
+    return SCOPES.index(scope), list(ROLES).index(name), FIGURES.index(figure)
 
 
 def _largest(faults: Sequence[Record]) -> dict[Key, float]:
@@ -124,16 +140,21 @@ def _largest(faults: Sequence[Record]) -> dict[Key, float]:
 
 
 def _own(
-    record: Record, points: Mapping[str, str], largest: Mapping[Key, float]
+    record: Record, known: Mapping[str, Planted], largest: Mapping[Key, float]
 ) -> dict[Key, float]:
-    """A fault's ratios at its own point: on clean inputs, or if there are none, end to end."""
-    point = points[record.fault or ""]
+    """A fault's ratios at its own point: on clean inputs, or if there are none, end to end.
+
+    A fault without any is infinitely wrong if its point fails otherwise (a shape, no number), and
+    else not at all.
+    """
+    point = known[record.fault or ""].point
     scopes = record.ratios.get(point, {})
     scope = "local" if "local" in scopes else "end_to_end"
-    found = {
-        (scope, role(point), f): max(map(_number, r)) for f, r in scopes.get(scope, {}).items()
-    }
-    return {key: ratio for key, ratio in found.items() if key in largest}
+    figures = scopes.get(scope, {}).items()
+    found = {(scope, role(point), name): max(map(_number, ratios)) for name, ratios in figures}
+    found = {key: ratio for key, ratio in found.items() if key in largest}
+    fails = any(line.startswith(f"{point}: ") for line in record.wrong)
+    return found or {("local", role(point), "whole"): math.inf if fails else 0.0}
 
 
 def _number(ratio: float) -> float:
@@ -141,28 +162,24 @@ def _number(ratio: float) -> float:
     return math.inf if math.isnan(ratio) else ratio
 
 
-def _stands_out(own: Mapping[Key, float], key: Key, largest: Mapping[Key, float]) -> float:
-    """How many times the faithful port's largest ratio a fault's is."""
-    return own[key] / max(largest[key], BARELY)
-
-
 def _margin(
     record: Record,
-    points: Mapping[str, str],
+    known: Mapping[str, Planted],
     own: Mapping[Key, float],
     gates: Mapping[Key, float],
     largest: Mapping[Key, float],
 ) -> Margin:
     """By how much a fault exceeds the gate that it exceeds most."""
+    fault = known[record.fault or ""]
     key = max(own, key=lambda key: own[key] / gates[key])
     scope, name, figure = key
-    seen = bool(own[key] > gates[key])
-    why = "" if seen else (
-        f"its ratio is {own[key]:.3g}, and rounding alone takes the faithful port to "
-        f"{largest[key]:.3g}"
-    )  # fmt: skip
-    return Margin(points[record.fault or ""], name, record.case, scope, figure, own[key],
-                  largest[key], gates[key], seen, why)  # fmt: skip
+    seen = own[key] > gates[key]
+    rounding = (
+        f"its ratio is {own[key]:.3g}, and rounding alone takes the port to {largest[key]:.3g}"
+    )
+    why = "" if seen else fault.hidden or rounding
+    return Margin(fault.point, name, record.case, scope, figure, own[key], largest[key],
+                  gates[key], seen, why)  # fmt: skip
 
 
 def _nested(flat: Mapping[Key, T]) -> dict[str, dict[str, dict[str, T]]]:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -20,6 +22,7 @@ from parity.calibrate_measure import measure, measure_fault, open_session
 from parity.calibration_data import Plan, write
 from parity.core.errors import ParityError, describe_exception
 from parity.seeds import seeded, weights_of
+from parity.session import Session
 
 WAIT_SECONDS = 1.0
 Task = tuple[str, Callable[[], None]]
@@ -44,19 +47,24 @@ def work(plan: Plan) -> None:
     Raises:
         ParityError: the reference or the candidate cannot be run.
     """
-    while tasks := list(_tasks(plan)):
-        # Not a list: that would try them all before it looks at one.
+    session = open_session(plan.settings)
+    while tasks := [*_seeds(plan), *_faults(plan, session)]:
+        # Until one was free to be done; then what is missing is looked up anew.
         if not any(_attempt(plan, task) for task in tasks):
             time.sleep(WAIT_SECONDS)  # all that is left is being done by others
 
 
-def _tasks(plan: Plan) -> Iterator[Task]:
-    """What is not done yet; somebody may be at it."""
+def _seeds(plan: Plan) -> Iterator[Task]:
+    """The seeds that are not measured yet; somebody may be at one."""
     for seed in range(plan.seeds + 1):
         if plan.missing(seed):
-            yield f"seed-{seed:03d}", lambda seed=seed: _seed(plan, seed)  # type: ignore[misc]
+            yield f"seed-{seed:03d}", partial(_seed, plan, seed)
+
+
+def _faults(plan: Plan, session: Session) -> Iterator[Task]:
+    """The same for faults, a dtype at a time, so that the candidate is loaded once for each."""
     for dtype, fault in _missing_faults(plan):
-        yield f"{fault}-{dtype}", lambda fault=fault, dtype=dtype: _fault(plan, fault, dtype)  # type: ignore[misc]
+        yield f"{fault}-{dtype}", partial(_fault, plan, session, fault, dtype)
 
 
 def _missing_faults(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -96,7 +104,7 @@ def _seed(plan: Plan, seed: int) -> None:
 
 
 @contextmanager
-def _folder(plan: Plan, seed: int) -> Iterator[Any]:
+def _folder(plan: Plan, seed: int) -> Iterator[Path]:
     """A folder for what a seed needs, empty at first and gone afterwards."""
     folder = plan.place / "seeds" / f"seed-{seed:03d}"
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
@@ -106,14 +114,13 @@ def _folder(plan: Plan, seed: int) -> Iterator[Any]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fault(plan: Plan, fault: str, dtype: str) -> None:
+def _fault(plan: Plan, session: Session, fault: str, dtype: str) -> None:
     """Measure a planted fault in the first case that shows it."""
     _live()
     case = plan.faults[fault]
-    settings = replace(plan.settings, cases=(case.name,))
     path = plan.fault_path(case, dtype, fault)
     if not path.exists():
-        write(path, measure_fault(settings, case, dtype, fault))
+        write(path, measure_fault(session, case, dtype, fault))
 
 
 def _live() -> None:

@@ -110,11 +110,13 @@ class Plan:
 
     def folder(self, case: Case, dtype: str, faults: bool = False) -> Path:
         """Where the measurements of one case and dtype are."""
-        key = json_hash([self.session.bundle_key(case, dtype), self._sources,
-                         self._fault_sources if faults else "", self.settings.device,
-                         self.settings.candidate])  # fmt: skip
-        kind = "faults-" if faults else ""
-        return self.place / f"{kind}{case.name}-{dtype}-{key[:16]}"
+        if (case.name, dtype, faults) not in self._folders:
+            key = json_hash([self.session.bundle_key(case, dtype), self._sources,
+                             self._fault_sources if faults else "", self.settings.device,
+                             self.settings.candidate])  # fmt: skip
+            name = f"{'faults-' if faults else ''}{case.name}-{dtype}-{key[:16]}"
+            self._folders[(case.name, dtype, faults)] = self.place / name
+        return self._folders[(case.name, dtype, faults)]
 
     def seed_path(self, case: Case, dtype: str, seed: int) -> Path:
         """The file of one seed."""
@@ -140,6 +142,11 @@ class Plan:
             if case is not None and role(fault.point) != "other":
                 found[fault.name] = case
         return found
+
+    @cached_property
+    def _folders(self) -> dict[tuple[str, str, bool], Path]:
+        """Those that were asked for, since files are hashed for each."""
+        return {}
 
     @cached_property
     def _sources(self) -> dict[str, object]:

@@ -8,10 +8,8 @@ ordinary machinery runs on them.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from shutil import rmtree
 
 from parity.seeds_inputs import write_inputs
 from parity.seeds_weights import write_checkpoint
@@ -43,9 +41,3 @@ def seeded(settings: Settings, seed: int, folder: Path) -> Settings:
         checkpoint = folder / "checkpoint"
         write_checkpoint(settings.checkpoint, seed, checkpoint)
     return replace(settings, cases_file=cases, checkpoint=checkpoint, bundles=folder / "bundles")
-
-
-def remove(folder: Path) -> None:
-    """Remove what a seed needed; what cannot be removed stays."""
-    with suppress(FileNotFoundError):
-        rmtree(folder)

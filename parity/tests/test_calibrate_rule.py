@@ -13,7 +13,7 @@ from parity.core.rows import Kind
 
 RATIOS = st.floats(0, 1e12, allow_subnormal=False)
 NORM, MLP = "language_model.layers.1.input_layernorm", "language_model.layers.0.mlp"
-FAULTS = {"rms-eps": NORM, "no-gate": MLP, "rope": "language_model.rotary_emb.cos"}
+FAULTS = {"rms-eps": rule.Planted(NORM), "no-gate": rule.Planted(MLP)}
 
 
 def record(ratios, fault=None, seed=1, wrong=()):
@@ -109,6 +109,26 @@ def test_distributions_say_what_was_seen_and_where():
     assert found.q90 == pytest.approx(89.1)
     assert found.at == f"{NORM}, one, seed 9"
     assert found.fault_largest == 50
+
+
+def test_a_fault_that_a_dtype_is_known_to_hide_bounds_no_gate():
+    faithful, fault = record({NORM: {"row": 4.0}}), record({NORM: {"row": 6.0}}, "rms-eps")
+    known = {"rms-eps": rule.Planted(NORM, "an epsilon")}
+    found = rule.fit([faithful], [fault], known)
+    assert found.gates["local"]["rms_norm"]["row"] == 10
+    assert (found.faults["rms-eps"].seen, found.faults["rms-eps"].why) == (False, "an epsilon")
+
+
+def test_a_fault_without_a_ratio_is_seen_if_its_point_fails_otherwise():
+    faithful = record({NORM: {"whole": 4.0}})
+    for wrong, ratio in (
+        ((f"{NORM}: SHAPE, no",), math.inf),
+        ((f"{NORM}.x: SHAPE, no",), 0),
+        ((), 0),
+    ):
+        found = rule.fit([faithful], [record({}, "rms-eps", wrong=wrong)], FAULTS)
+        margin = found.faults["rms-eps"]
+        assert (margin.ratio, margin.seen) == (ratio, ratio > 0)
 
 
 @pytest.mark.parametrize("ratio", [math.nan, math.inf])
