@@ -19,7 +19,8 @@ PRODUCTS = frozenset({"linear", "head", "patch_embed"})
 NARROW_ATTENTION = {"ascend-mixed": FORMATS["float16"]}
 """Policies whose attention computes in another dtype than the rest."""
 LARGEST = 2**25
-"""Numbers in the largest intermediate value or matrix, 256 MiB; what is larger is left out."""
+"""Numbers in the largest value or matrix of what is computed again, 256 MiB; no module of more is,
+nor are more modules of one run than have so many together."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,11 @@ class Bench:
         output = run.module(point.name, firing_inputs(bundle, point.name, index))
         return {point.name: output, **run.arrived}
 
-    def fits(self, bundle: Bundle, point: Point, index: int) -> bool:
-        """Whether a firing is small enough to be computed again."""
+    def size(self, bundle: Bundle, point: Point, index: int) -> int:
+        """Numbers in the largest value or matrix that computing a firing again takes."""
         inputs = firing_inputs(bundle, point.name, index)
         output = bundle.tensor(bundle.points[point.name][index].value)
-        return self._largest(point.role, inputs, output) <= LARGEST
+        return self._largest(point.role, inputs, output)
 
     def probe(self, name: str, point: Point) -> Probe:
         """The device's kernel of the primitive ``name``, as called inside ``point``."""

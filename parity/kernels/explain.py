@@ -17,7 +17,7 @@ from parity.core.points import Firing, Point
 from parity.core.rows import Kind, Row, Verdict
 from parity.core.trace import Tap, Trace
 from parity.core.verdict import Evidence, judge
-from parity.kernels.bench import Bench
+from parity.kernels.bench import LARGEST, Bench
 from parity.kernels.device import UnsupportedError
 from parity.kernels.primitives import ELEMENTARY, FUSED, watched, with_kernel
 from parity.subjects.modules import FORMULAS
@@ -25,8 +25,6 @@ from parity.subjects.ops import Float
 
 MOST = 0.5
 """Share of the error's squared norm that a kernel has to account for."""
-MANY = 8
-"""Rows of one case that are looked into, the worst ones, so that a run of bugs stays quick."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,22 @@ class Explanation:
 def explained(rows: Sequence[Row], evidence: Evidence, bench: Bench) -> list[Row]:
     """``rows`` with the kernels that explain them; none of their verdicts changes.
 
+    The worst rows are looked into, as many as have `LARGEST` numbers together.
+
     Args:
         rows: what `judge` made of ``evidence``.
         evidence: both executions of one case.
         bench: the device and the checkpoint.
     """
-    points = {point.name: point for point in bench.points}
+    points = {point.name: point for point in bench.points if point.role in FORMULAS}
     guilty = [row for row in rows if open_to_explanation(row) and row.point in points]
-    worst = sorted(guilty, key=_used, reverse=True)[:MANY]
-    noted = {id(row): _noted(row, points[row.point], evidence, bench) for row in worst}
+    noted, left = {}, LARGEST
+    for row in sorted(guilty, key=_used, reverse=True):
+        point = points[row.point]
+        size = bench.size(evidence.bundle, point, row.firing)
+        if size <= left:
+            noted[id(row)] = _noted(row, point, evidence, bench)
+            left -= size
     return [noted.get(id(row), row) for row in rows]
 
 
@@ -75,12 +80,10 @@ def explain(row: Row, point: Point, evidence: Evidence, bench: Bench) -> Explana
 
     Args:
         row: see `open_to_explanation`.
-        point: its point.
+        point: its point, of a role that `parity.subjects.modules` computes.
         evidence: what it was judged by.
         bench: the device and the checkpoint.
     """
-    if point.role not in FORMULAS or not bench.fits(evidence.bundle, point, row.firing):
-        return None
     used: set[str] = set()
     right = bench.compute(evidence.bundle, point, row.firing, watched(used))
     for names in (ELEMENTARY, FUSED):
@@ -104,7 +107,7 @@ def _noted(row: Row, point: Point, evidence: Evidence, bench: Bench) -> Row:
         return row
     message = (
         f"{row.message}. A kernel explains it, not a formula ({found}); it fails all the same, "
-        "until an override accepts it"
+        "until an override of this point accepts it (--overrides FILE)"
     )
     return replace(row, kernel=str(found), message=message)
 

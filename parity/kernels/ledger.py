@@ -11,7 +11,7 @@ import numpy as np
 from parity.core.points import Point
 from parity.core.rows import Kind
 from parity.core.store import Bundle
-from parity.kernels.bench import Bench
+from parity.kernels.bench import LARGEST, Bench
 from parity.kernels.device import UnsupportedError
 from parity.kernels.measure import Probe
 from parity.kernels.primitives import PRIMITIVES, TRUTHS, Kernel, watched, with_kernel
@@ -69,7 +69,7 @@ def _in_table(bench: Bench, bundle: Bundle, point: Point) -> Iterator[Probe]:
 
 def _in_module(bench: Bench, bundle: Bundle, point: Point) -> Iterator[Probe]:
     """A probe for each primitive that the module uses, or that its primitives can be built from."""
-    if not bench.fits(bundle, point, 0):
+    if bench.size(bundle, point, 0) > LARGEST:
         return
     used: set[str] = set()
     bench.compute(bundle, point, 0, watched(used))

@@ -9,7 +9,7 @@ import pytest
 
 from parity import kernel_ledger
 from parity.core.rows import RunResult
-from parity.kernels import bench
+from parity.kernels import ledger as ledger_module
 from parity.kernels.primitives import TRUTHS
 from parity.kernels.samples import LIMIT
 from parity.kernels.table import lines
@@ -99,7 +99,7 @@ def test_a_fault_in_the_port_is_no_kernel(monkeypatch):
 
 
 def test_what_is_too_large_is_left_out(monkeypatch):
-    monkeypatch.setattr(bench, "LARGEST", 2000)
+    monkeypatch.setattr(ledger_module, "LARGEST", 2000)
     found = kernel_ledger.ledger_of(Session(replace(session().settings, dtypes=("fp32",))))
     assert {row["role"] for row in found} == {"rotary"}
 
