@@ -50,6 +50,17 @@ def inputs_agree(evidence: Evidence, rows: Sequence[Row]) -> Iterator[str]:
                 )
 
 
+def proven_at_capture(bundle: Bundle) -> Iterator[str]:
+    """Whether what was proven of the reference, when it was captured, held."""
+    for proof in bundle.proofs:
+        if not proof.holds:
+            yield (
+                f"at capture this did not hold: {proof.claim} ({proof.detail}). Find what is "
+                f"random in the reference or minds its hooks, delete {bundle.folder}, and capture "
+                "again"
+            )
+
+
 def record_unchanged(schedule: Sequence[Firing], evidence: Evidence) -> Iterator[str]:
     """Whether what was compared with still is what was read from disk."""
     for firing in schedule:

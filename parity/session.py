@@ -28,6 +28,7 @@ from parity.core.verdict import Evidence, judge
 from parity.proofs import (
     inputs_agree,
     looking_changes_nothing,
+    proven_at_capture,
     record_unchanged,
     reference_against_itself,
 )
@@ -173,6 +174,7 @@ class Session:
         covered = cover(schedule, self.schedule(case), evidence, rows)
         self.covered.append(replace(covered, repeated=thorough))
         if self.prove:
+            failed += proven_at_capture(evidence.bundle)
             failed += inputs_agree(evidence, rows)
             failed += reference_against_itself(schedule, evidence) if thorough else []
             failed += record_unchanged(schedule, evidence)  # last, so that it covers all of them

@@ -58,6 +58,8 @@ class Coverage:
     """Tokens of the prompt that are left out, because they are padding."""
     overridden: dict[str, str] = field(default_factory=dict)
     """Points judged by an override's gate, with its written reason."""
+    weight_rounding: float = 0.0
+    """What rounding the weights to the dtype alone moves the logits by, end to end, relative."""
     repeated: bool = False
     """Whether this case was the one that is run again, and compared with itself, as a proof."""
 
@@ -125,7 +127,16 @@ def cover(
         no_channel_figure=sum(found.column is None for found in figures),
         padding=max((row.excluded_rows for row in rows), default=0),
         overridden={row.point: row.override for row in rows if row.override is not None},
+        weight_rounding=_weight_rounding(schedule, evidence),
     )
+
+
+def _weight_rounding(schedule: Sequence[Firing], evidence: Evidence) -> float:
+    """The largest figure of the head's firings; what is not a number counts as the largest."""
+    heads = [firing for firing in schedule if firing.point.role == "head"]
+    recorded = (evidence.bundle.get(firing.point.name, firing.index) for firing in heads)
+    figures = [found.weight_rounding for found in recorded if found is not None]
+    return float(np.max(figures, initial=0.0))
 
 
 def _undeclared(every: Sequence[Firing], evidence: Evidence) -> list[str]:

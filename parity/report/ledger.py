@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from parity.core.coverage import Coverage, coverages
 from parity.core.rows import RunResult
-from parity.report.text import clean, plural
+from parity.report.text import clean, number, plural
 
 NAMES_SHOWN = 8
 
@@ -88,11 +88,28 @@ def _notes(runs: Sequence[Coverage]) -> Iterable[Note]:
             "a single token has no worst one, and under eight tokens a channel's error is chance",
             False,
         )
+    yield from _rounding(runs)
     overridden = {name: why for one in runs for name, why in one.overridden.items()}
     for name, why in overridden.items():
         yield Note(f"{clean(name)} judged by an override", clean(why), False)
     if repeated:
         yield Note(f"repeated as a proof: {_list(repeated)}", "the smallest of each dtype", False)
+
+
+def _rounding(runs: Sequence[Coverage]) -> Iterable[Note]:
+    """What rounding the weights alone costs in each dtype that does not hold them all."""
+    costs: dict[str, list[float]] = {}
+    for one in runs:
+        if one.weight_rounding != 0:
+            costs.setdefault(one.dtype, []).append(one.weight_rounding)
+    for dtype, figures in costs.items():
+        most = number(max(figures, key=lambda cost: cost if cost == cost else float("inf")))
+        yield Note(
+            f"rounding the weights to {clean(dtype)} alone moves the logits by {most}",
+            "relative, end to end, in float64; both sides compute with the rounded weights, so "
+            "this is nobody's error",
+            False,
+        )
 
 
 def _named(

@@ -194,6 +194,38 @@ def shown(*entries, **counts):
     return RunResult([row(0, "a")], ledger=ledger(entries, **counts))
 
 
+def test_the_cost_of_rounding_weights_is_taken_from_the_head(fresh):
+    schedule = [
+        replace(f, point=replace(f.point, role="head")) if f.point.name == "head" else f
+        for f in SCHEDULE
+    ]
+    fresh.points["embed"][0].weight_rounding = 0.5
+    assert covered(Run(fresh), schedule).weight_rounding == 0.0
+    for firing, cost in zip(fresh.points["head"], (2e-4, 1e-4), strict=True):
+        firing.weight_rounding = cost
+    assert covered(Run(fresh), schedule).weight_rounding == 2e-4
+    fresh.points["head"][1].weight_rounding = float("nan")
+    assert np.isnan(covered(Run(fresh), schedule).weight_rounding)
+
+
+def rounding_notes(*costs):
+    runs = [Coverage(f"case {n}", dtype, 1, 1, 1, 1, 1, weight_rounding=cost)
+            for n, (dtype, cost) in enumerate(costs)]  # fmt: skip
+    notes = ledger_view(RunResult([row(0, "a")], ledger=ledger(runs))).notes
+    return [note.text for note in notes if "rounding" in note.text]
+
+
+def test_the_cost_of_rounding_weights_is_told_where_there_is_one():
+    assert rounding_notes(("fp32", 0.0), ("bf16", 0.0)) == []
+    told = rounding_notes(("fp32", 0.0), ("fp16", 1e-5), ("fp16", 1.2e-4), ("bf16", 0.0031))
+    assert told == [
+        "rounding the weights to fp16 alone moves the logits by 1.2e-4",
+        "rounding the weights to bf16 alone moves the logits by 0.0031",
+    ]
+    for costs in ((float("nan"), 1.0), (1.0, float("nan"))):
+        assert "by NaN" in rounding_notes(*(("fp16", cost) for cost in costs))[0]
+
+
 def test_the_ledger_reads_back_and_a_damaged_one_is_refused():
     one = entry(overridden={"lm_head": "coarse exp"}, constant=["a"], repeated=True)
     assert coverages(ledger([one])) == [one]

@@ -244,6 +244,24 @@ def test_a_hook_that_changes_a_value_makes_the_run_invalid(monkeypatch):
     assert found.startswith("text-only fp32: looking at the candidate changes it: result 1 of 1")
 
 
+def test_a_reference_that_was_not_proven_makes_the_run_invalid(monkeypatch):
+    from parity.core.store import Proof
+
+    opened = Session.bundle
+
+    def unproven(self, case, dtype):
+        bundle = opened(self, case, dtype)
+        assert [proof.holds for proof in bundle.proofs] == [True, True]
+        bundle.proofs[1] = Proof("two runs agree", False, "2 of 9 logits differ")
+        return bundle
+
+    monkeypatch.setattr(Session, "bundle", unproven)
+    session, rows_ = proven()
+    (found,) = session.invalid
+    assert "at capture this did not hold: two runs agree (2 of 9 logits differ)" in found
+    assert all(row.verdict is Verdict.PASS for row in rows_)
+
+
 def test_randomness_makes_the_run_invalid(monkeypatch):
     from qwen2vl_ms import text
 
