@@ -25,6 +25,7 @@ from parity.options import (
     Overrides,
 )
 from parity.prune import DAYS
+from parity.repro.command import repro
 from parity.selftest.command import selftest
 from parity.session import Session
 from parity.settings import CANDIDATES, REFERENCES, Settings, default_bundles
@@ -227,6 +228,7 @@ app.command()(kernels)
 app.command()(calibrate)
 app.command(name="gates")(list_gates)
 app.command()(selftest)
+app.command()(repro)
 
 
 def main() -> None:

@@ -202,7 +202,7 @@ class Session:
             forced=self.candidate(dtype).forced(bundle, self.points, stages),
             level=self.settings.seen_level,
             mode=self.settings.mode,
-            padding=_padding(bundle),
+            padding=padding(bundle),
         )
 
     def proven_on(self, dtype: str) -> str | None:
@@ -382,7 +382,7 @@ def version(package: str) -> str | None:
         return None
 
 
-def _padding(bundle: Bundle) -> Any:
+def padding(bundle: Bundle) -> Any:
     """True where a token of the prompt is real; ``None`` where all are."""
     firing = bundle.get("processor.attention_mask", 0)
     mask = bundle.tensor(firing.value) if firing else np.ones(1)

@@ -264,12 +264,12 @@ def _cached(change: Callable[[Float, int], Float]) -> Callable[[Failure], Answer
     """Keys and values of a decoding step changed, of those before it and the new ones."""
 
     def answer(failure: Failure) -> Answer:
-        if not failure.index:
+        if not failure.step:
             return None
 
         def roped(*arguments: Any) -> Heads:
             query, key, value = rope(*arguments)
-            return query, change(key, failure.index), change(value, failure.index)
+            return query, change(key, failure.step), change(value, failure.step)
 
         return recipe(rope=roped)(failure)
 
@@ -287,7 +287,7 @@ def _overwritten(x: Float, step: int) -> Float:
 
 def _unwritten(failure: Failure) -> Answer:
     """Attention over slots of zeros as well, as many as there are tokens to come."""
-    left = call_firings(failure.bundle, failure.index).stop - 1 - failure.index
+    left = call_firings(failure.bundle, failure.step).stop - 1 - failure.step
     if left < 1:
         return None
 

@@ -18,7 +18,15 @@ from parity.core.stats import Truth, compare
 from parity.core.store import Bundle
 from parity.core.tolerance import Gates
 from parity.core.trace import Array, Trace
-from parity.subjects.modules import RIGHT, Recipe, Run, firing_inputs, inner_outputs, read_config
+from parity.subjects.modules import (
+    RIGHT,
+    Recipe,
+    Run,
+    call_firings,
+    firing_inputs,
+    inner_outputs,
+    read_config,
+)
 from parity.subjects.ops import Float, wide
 from parity.subjects.weights import Weights
 
@@ -121,6 +129,23 @@ class Failure:
             first = next(iter(recorded.inputs.values()))
             residual = None if recorded.arrival is None else self.bundle.tensor(recorded.arrival)
             yield Wrong(name, tap.value, self.bundle.tensor(first), residual, keep=self.keep)
+
+    @cached_property
+    def call(self) -> int:
+        """The call of the model that it happened in, from 0."""
+        if self.point.stage == "preprocessing":
+            return self.index
+        if self.point.stage == "vision":
+            return self.index // len(self.case.modalities)
+        every = call_firings(self.bundle, self.index)
+        return every.start // len(every)
+
+    @cached_property
+    def step(self) -> int:
+        """The decoding step that it happened in; 0 is the prompt."""
+        return max(
+            0, self.index - call_firings(self.bundle, self.index).start - self.bundle.chunks + 1
+        )
 
     def value(self, name: str, index: int = 0) -> Array | None:
         """The reference's value of any point, if it has that firing."""

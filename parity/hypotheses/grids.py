@@ -42,7 +42,7 @@ def _resized(resize: Resize) -> Callable[[Failure], Answer]:
         known, side = settings(failure), failure.run.config.patch[2]
         least = int(known.get("min_pixels", LEAST))
         most = failure.case.max_pixels or int(known.get("max_pixels", MOST))
-        parts = [part for prompt in failure.case.prompts for part in prompt]
+        parts = [part for prompt in failure.case.calls[failure.call].prompts for part in prompt]
         rows = []
         for path in (part.image for part in parts if part.image):
             with Image.open(path) as picture:
@@ -74,7 +74,7 @@ def _of_grids() -> Iterator[Hypothesis]:
         name: str, sentence: str, change: Callable[[Any], Any], where: tuple[str, ...] = GRIDS
     ) -> Hypothesis:
         def answer(failure: Failure) -> Answer:
-            return np.asarray(change(np.asarray(failure.value(failure.point.name))))
+            return np.asarray(change(np.asarray(failure.value(failure.point.name, failure.index))))
 
         return Hypothesis(f"grid-{name}", sentence, where, answer)
 

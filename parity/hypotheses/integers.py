@@ -35,17 +35,17 @@ def _reference(change: Callable[[Failure, Ints], Answer]) -> Callable[[Failure],
 
 def _prompt(change: Callable[[Failure, Ints], Answer]) -> Callable[[Failure], Answer]:
     """The same, for the prompt alone."""
-    return _reference(lambda failure, own: None if failure.index else change(failure, own))
+    return _reference(lambda failure, own: None if failure.step else change(failure, own))
 
 
 def _mask(failure: Failure) -> Ints:
     """The prompt's attention mask ``[B, S]``."""
-    return _ints(failure.value("processor.attention_mask"))
+    return _ints(failure.value("processor.attention_mask", failure.call))
 
 
 def _types(failure: Failure) -> Ints:
     """What each token of the prompt is ``[B, S]``."""
-    found = failure.value("processor.mm_token_type_ids")
+    found = failure.value("processor.mm_token_type_ids", failure.call)
     return np.zeros_like(_mask(failure)) if found is None else _ints(found)
 
 
@@ -135,26 +135,26 @@ def _of_first_sample(failure: Failure, own: Ints) -> Answer:
 
 def _cache_length(failure: Failure, own: Ints) -> Answer:
     """Of a decoding step: the number of tokens before it."""
-    if not failure.index:
+    if not failure.step:
         return None
-    return np.full_like(own, _mask(failure).shape[1] + failure.index - 1)
+    return np.full_like(own, _mask(failure).shape[1] + failure.step - 1)
 
 
 def _no_deltas(failure: Failure, own: Ints) -> Answer:
     """Of a decoding step: the real tokens before it, pictures counted by their tokens."""
-    if not failure.index:
+    if not failure.step:
         return None
-    count = _mask(failure).sum(axis=1) + failure.index - 1
+    count = _mask(failure).sum(axis=1) + failure.step - 1
     return np.broadcast_to(count[None, :, None], own.shape)
 
 
 def _prompt_twice(failure: Failure, own: Ints) -> Answer:
-    return own + _mask(failure).shape[1] if failure.index else None
+    return own + _mask(failure).shape[1] if failure.step else None
 
 
 def _frozen(failure: Failure, own: Ints) -> Answer:
     """Of a later decoding step: still the first one's."""
-    return own - (failure.index - 1) if failure.index > 1 else None
+    return own - (failure.step - 1) if failure.step > 1 else None
 
 
 def _of_positions() -> Iterator[Hypothesis]:
@@ -192,8 +192,9 @@ def _of_positions() -> Iterator[Hypothesis]:
 
 def _grids(failure: Failure) -> Ints:
     """Grids ``[n, 3]`` of the call the failing firing belongs to: images first, then videos."""
-    known = [failure.value(f"processor.{kind}_grid_thw") for kind in ("image", "video")]
-    return _ints([grid for grid in known if grid is not None][failure.index])
+    kinds = failure.case.modalities
+    kind = kinds[failure.index % len(kinds)]
+    return _ints(failure.value(f"processor.{kind}_grid_thw", failure.call))
 
 
 def _merge(failure: Failure) -> int:

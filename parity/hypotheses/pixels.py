@@ -43,7 +43,7 @@ def _mean_std(failure: Failure) -> tuple[Float, Float]:
 def _levels(failure: Failure) -> Float:
     """The reference's pixels before they were normalised, 0 to 1: ``[N, C, T * P * P]``."""
     mean, std = _mean_std(failure)
-    own = failure.value(failure.point.name)
+    own = failure.value(failure.point.name, failure.index)
     assert own is not None, "a failing point has a reference"
     return wide(own).reshape(len(own), len(mean), -1) * std + mean
 
@@ -95,7 +95,7 @@ def _of_values() -> Iterator[Hypothesis]:
 def _grids(failure: Failure) -> list[list[int]]:
     """Grids (t, h, w) of the failing pictures."""
     kind = "video" if failure.point.name.endswith("_videos") else "image"
-    found = failure.value(f"processor.{kind}_grid_thw")
+    found = failure.value(f"processor.{kind}_grid_thw", failure.call)
     return [] if found is None else np.asarray(found, np.int64).tolist()
 
 
@@ -159,7 +159,12 @@ def picture_values(failure: Failure, sampling: str, over: str | None = None) -> 
     Returns:
         ``[N, C * T * P * P]``, or ``None`` where the case has no images.
     """
-    paths = [part.image for prompt in failure.case.prompts for part in prompt if part.image]
+    paths = [
+        part.image
+        for prompt in failure.case.calls[failure.call].prompts
+        for part in prompt
+        if part.image
+    ]
     grids = _grids(failure)
     if not paths or len(paths) != len(grids):
         return None

@@ -20,6 +20,15 @@ PREFIXES = {
 EMBEDDING = "language_model.embed_tokens"
 
 
+def canonical(stored: str) -> str:
+    """The name of a stored tensor in transformers 5, without its leading ``model.``."""
+    starts = [(old, start) for start, olds in PREFIXES.items() for old in olds]
+    for old, start in sorted(starts, key=lambda pair: -len(pair[0])):  # "model." is in others
+        if stored.startswith(old):
+            return start + stored.removeprefix(old)
+    return stored
+
+
 class Weights:
     """Weights and biases by the canonical names of their modules; read when asked for."""
 
@@ -55,6 +64,17 @@ class Weights:
             wanted = " or ".join(self._names(module, name))
             raise ParityError(f"{self.stored.folder} has no tensor {wanted}; is it complete?")
         return array
+
+    def of(self, module: str) -> dict[str, NDArray[np.float64]]:
+        """Every weight and bias of a module and of those inside it, by its whole name."""
+        if module == "lm_head":
+            return {"lm_head.weight": self(module)}
+        names = [(canonical(stored), stored) for stored in self.stored.names]
+        return {
+            name: rounded(self.stored.read(stored), self.dtype)
+            for name, stored in sorted(names)
+            if name.startswith(f"{module}.") and name.endswith((".weight", ".bias"))
+        }
 
     def _names(self, module: str, name: str) -> list[str]:
         """The names under which a checkpoint may have it."""

@@ -64,6 +64,10 @@ RULES = (
     allow("parity/subjects/*.py", "numpy", "parity.core parity.subjects"),
     allow("parity/kernels/*.py", "numpy", "parity.core parity.subjects parity.kernels"),
     allow("parity/hypotheses/*.py", "numpy PIL", "parity.core parity.subjects parity.hypotheses"),
+    allow(
+        "parity/repro/module_check.py", "mindspore numpy safetensors", "qwen2vl_ms parity.faults"
+    ),
+    forbid("parity/repro/[!m]*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms"}),
     allow("parity/report/*.py", "pandas jinja2 markupsafe", "parity.core parity.report"),
     allow("parity/baselines/*.py", "numpy", "parity.core parity.baselines"),
     forbid("parity/selftest/*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms", "parity.report"}),
