@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from parity.faults.fault import Fault, hidden, in_layer, swapped
+from parity.faults.inputs import DECODING
 
-DECODING = ("decoding",)
 POSITIONS = "language_model.position_ids"
 
 
@@ -27,6 +27,33 @@ def _lost_after_a_step(original: Callable[..., Any]) -> Callable[..., Any]:
         return found, deltas if grids else np.zeros_like(deltas)
 
     return positions
+
+
+def _of_the_first_prompt(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The port keeps no deltas: here the first ones that come by are kept, and used ever after."""
+    kept: list[Any] = []
+
+    def continued_position_ids(mask: Any, deltas: Any, *rest: Any) -> Any:
+        kept.append(deltas)
+        return original(mask, kept[0], *rest)
+
+    return continued_position_ids
+
+
+def _ids_not_cut(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Each part of a prompt takes the first positions of the whole prompt's."""
+    prompt: list[Any] = []
+
+    def construct(
+        self: Any, inputs_embeds: Any, position_ids: Any, attention_mask: Any, cache: Any
+    ) -> Any:
+        if cache is None or not cache.length:
+            prompt[:] = [position_ids]
+        elif inputs_embeds.shape[1] > 1:
+            position_ids = prompt[0][:, :, : inputs_embeds.shape[1]]
+        return original(self, inputs_embeds, position_ids, attention_mask, cache)
+
+    return construct
 
 
 def _prompt_counted_twice(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,7 +106,7 @@ def _last_slot_overwritten(original: Callable[..., Any]) -> Callable[..., Any]:
         with swapped(LayerCache, "append", too_early):
             return original(self, *args, **kwargs)
 
-    return in_layer(".layers.2.", faulty)(original)
+    return in_layer(".layers.1.", faulty)(original)
 
 
 def _unwritten_visible(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,8 +131,14 @@ FAULTS = (
     Fault("rope-deltas-lost", "rope deltas dropped after the first decoding step",
           "mlx-vlm 1527", POSITIONS, DECODING, "inputs:IntegerInputs.positions",
           _lost_after_a_step),
+    Fault("rope-deltas-stale", "the rope deltas of an earlier prompt used for a later one",
+          "transformers 43952", POSITIONS, ("second-prompt",),
+          "inputs:continued_position_ids", _of_the_first_prompt),
+    Fault("rope-chunk-prefill", "a whole prompt's positions not cut to the part at hand",
+          "mlx-vlm 1741", POSITIONS, ("chunked-prefill",),
+          "text:Qwen2VLTextModel.construct", _ids_not_cut),
     Fault("rope-offset-twice", "the prompt's length added again after the first decoding step",
-          "tiny-llm 46", POSITIONS, DECODING, "inputs:continued_position_ids",
+          "tiny-llm 46", POSITIONS, ("decoding",), "inputs:continued_position_ids",
           _prompt_counted_twice),
     Fault("kv-cache-dtype", "one layer's cache kept in bfloat16", "general",
           "language_model.layers.1.self_attn", DECODING, "text:Qwen2VLAttention.construct",
@@ -113,7 +146,7 @@ FAULTS = (
           hidden("keys and values are rounded to bfloat16 before they are cached", "bf16",
                  "ascend-mixed")),
     Fault("cache-slot-overwritten", "a new token written over the one before it, in one layer",
-          "general", "language_model.layers.2.self_attn", DECODING,
+          "general", "language_model.layers.1.self_attn", DECODING,
           "text:Qwen2VLAttention.construct", _last_slot_overwritten),
     Fault("cache-unwritten-visible", "slots of the cache that are not written yet attended to",
           "general", "language_model.layers.0.self_attn", DECODING,

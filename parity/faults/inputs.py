@@ -1,5 +1,6 @@
 """Which cases show a fault of which kind."""
 
-IMAGES = ("single-image", "two-images", "left-padded-batch", "photograph", "decoding")
+DECODING = ("decoding", "second-prompt", "chunked-prefill")
+IMAGES = ("single-image", "two-images", "left-padded-batch", "photograph", "marked-mask", *DECODING)
 VISUAL = (*IMAGES, "odd-video")
 EVERY = (*VISUAL, "text-only", "long-text")

@@ -32,6 +32,23 @@ def _padding_visible(original: Callable[..., Any]) -> Callable[..., Any]:
     return causal_mask
 
 
+def _top_left(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Of the square mask of all tokens the first rows, where the last ones belong."""
+
+    def causal_mask(mask: Any, batch: int, length: int, past: int, dtype: Any) -> Any:
+        import mindspore as ms
+        from mindspore import Tensor
+
+        from qwen2vl_ms import ops
+
+        if not past or length == 1:
+            return original(mask, batch, length, past, dtype)
+        square = ops.cast(original(mask, batch, past + length, 0, dtype), ms.float32).asnumpy()
+        return Tensor(np.ascontiguousarray(square[:, :, :length])).astype(dtype)
+
+    return causal_mask
+
+
 def _cut_where_time_stands(original: Callable[..., Any]) -> Callable[..., Any]:
     """Take the temporal positions for those of text: where they do not go on, a sample begins."""
 
@@ -70,6 +87,9 @@ FAULTS = (
     Fault("mask-padding-visible", "padding tokens attended to", "general",
           "language_model.attention_mask", ("left-padded-batch",),
           "ops:causal_mask", _padding_visible),
+    Fault("mask-causal-topleft", "the causal mask aligned with the first key, not with the last",
+          "MindONE 0.5.0 source", "language_model.attention_mask", ("chunked-prefill",),
+          "ops:causal_mask", _top_left),
     Fault("rope-text-row", "the mask made from position_ids[0], as if they were text's",
           "transformers 40490", "language_model.attention_mask", VISUAL,
           "text:Qwen2VLTextModel.construct", _cut_where_time_stands),

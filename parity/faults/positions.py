@@ -28,16 +28,9 @@ def _mask_ignored(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _ones_only(original: Callable[..., Any]) -> Callable[..., Any]:
-    """The mask numbers the samples of a row, as packing does: what follows a picture is one more.
-
-    Every number but 0 is a token, and stays so for everything but the positions.
-    """
-
     def rope_index(types: Any, images: Any, videos: Any, mask: Any, merge: int) -> Any:
         positions, deltas = original(types, images, videos, mask, merge)
-        last = types.shape[1] - np.argmax(types[:, ::-1] != 0, axis=1)  # [B]
-        samples = np.where(np.arange(types.shape[1]) < last[:, None], mask, 2 * mask)  # [B, S]
-        return np.where(samples == 1, positions, 0), deltas
+        return np.where(mask == 1, positions, 0), deltas
 
     return rope_index
 
@@ -106,8 +99,8 @@ FAULTS = (
     Fault("rope-left-pad", "the attention mask ignored by the position index",
           "Pai-Megatron-Patch 448", "language_model.position_ids", ("left-padded-batch",),
           "inputs:rope_index", _mask_ignored),
-    Fault("rope-mask-eq-1", "of a mask that numbers packed samples only the first one accepted",
-          "LlamaFactory 7754", "language_model.position_ids", VISUAL,
+    Fault("rope-mask-eq-1", "only values of 1 in the mask accepted, where packing writes others",
+          "LlamaFactory 7754", "language_model.position_ids", ("marked-mask",),
           "inputs:rope_index", _ones_only),
     Fault("rope-temporal-const", "temporal positions constant over a video",
           "transformers 45381", "language_model.position_ids", ("odd-video",),
