@@ -58,7 +58,9 @@ def explained(rows: Sequence[Row], evidence: Evidence, bench: Bench) -> list[Row
         evidence: both executions of one case.
         bench: the device and the checkpoint.
     """
-    points = {point.name: point for point in bench.points if point.role in FORMULAS}
+    # What reaches a module is the work of no module whose formula is known.
+    made = [point for point in bench.points if point.role in FORMULAS and not point.is_input]
+    points = {point.name: point for point in made}
     guilty = [row for row in rows if open_to_explanation(row) and row.point in points]
     noted, left = {}, LARGEST
     for row in sorted(guilty, key=_used, reverse=True):
