@@ -216,11 +216,12 @@ def points(
 
 @app.command()
 def faults() -> None:
-    """List the faults that `--plant` knows."""
+    """List the faults that `--plant` knows: where they enter, and what shows and hides them."""
     from parity.faults import catalogue
+    from parity.faults.listing import lines
 
     for fault in catalogue().values():
-        typer.echo(f"{fault.name:24} at {fault.point}\n{'':24} {fault.about} ({fault.source})")
+        typer.echo("\n".join(lines(fault)))
 
 
 app.command()(generation)

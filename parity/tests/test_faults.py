@@ -136,6 +136,16 @@ def test_a_name_stands_for_one_fault():
     assert len(names) == len(set(names)) == len(FAULTS)
 
 
+def test_the_list_tells_what_shows_a_fault_and_what_hides_it():
+    from parity.faults.listing import lines
+
+    text = "\n".join(lines(FAULTS["ln-eps"]))
+    assert "seen in fp32; cases: single-image, two-images" in text
+    assert "hidden in fp16, bf16, ascend-mixed: an epsilon changes less than rounding" in text
+    assert "seen in no dtype" in "\n".join(lines(FAULTS["rms-weight-dtype"]))
+    assert not any("hidden" in line for line in lines(FAULTS["mean-std"]))
+
+
 def test_an_unknown_fault_is_one_clear_error():
     with pytest.raises(ParityError, match="no fault is named 'nonsense'; there are: mean-std"):
         find("nonsense")
