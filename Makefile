@@ -10,7 +10,7 @@ RUN_ARGS ?=
 DTYPES := --dtype fp32 --dtype fp16 --dtype bf16 --dtype ascend-mixed
 BENCH_ARGS ?=
 
-.PHONY: help setup parity generation selftest test test-slow check format bench-port bench-mindnlp prune fixtures gates figures screenshots lock clean
+.PHONY: help setup parity generation selftest test test-slow check format bench-port bench-mindnlp bench-compare prune fixtures gates figures screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ bench-mindnlp: ## Make an environment with MindNLP, which bench-port then measur
 	$(PYTHON) -m venv $(MINDNLP)
 	$(MINDNLP)/bin/python -m pip install --quiet --disable-pip-version-check -r parity/bench/mindnlp-requirements.txt
 	@touch $(MINDNLP)/.ready
+
+bench-compare: $(READY) ## Measure the comparison of two tensors against plain NumPy and a copy
+	$(BIN)/python -m parity.bench.compare $(BENCH_ARGS)
 
 prune: $(READY) ## Remove captures that nothing uses any more
 	$(BIN)/python -m parity prune

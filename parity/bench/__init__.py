@@ -13,4 +13,7 @@ whatever else the machine does meets them alike.
     ratios.py       the arithmetic
     table.py        the result, for a terminal, for the README and as JSON
     profiling.py    where the port's time goes
+
+``python -m parity.bench.compare`` measures something else, in one process: what comparing two
+tensors costs (compare.py), against the same statistics in plain NumPy (plain.py).
 """

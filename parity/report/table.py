@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from parity.core.rows import Kind, Row, Verdict
+from parity.core.rows import Comparison, Kind, Row, Verdict
 from parity.report.figures import Worst, end_figure, local_figure, shown_difference
 from parity.report.panels import label
 from parity.report.text import MESSAGE_LIMIT, clean, number, pair, plural
@@ -144,10 +144,26 @@ def _notes(row: Row) -> list[str]:
     nonfinite = max((side.nonfinite for side in (row.local, row.end_to_end) if side), default=0)
     if nonfinite:
         notes.append(f"{plural(nonfinite, 'value')} not finite")
+    shown = shown_difference(row)
+    if shown is not None:
+        notes += _range_notes(shown[1])
     if row.candidate_shape is not None and row.candidate_shape != row.shape:
         notes.append(f"shape {list(row.shape)} became {list(row.candidate_shape)}")
     if row.candidate_dtype and row.candidate_dtype != row.reference_dtype:
         notes.append(clean(f"{row.reference_dtype} became {row.candidate_dtype}"))
+    return notes
+
+
+def _range_notes(found: Comparison) -> list[str]:
+    """Say what both sides hold alike that is no number, and what is at the end of the range."""
+    notes = []
+    odd = found.reference_nonfinite
+    if odd is not None:
+        count = odd.nan + odd.plus_inf + odd.minus_inf
+        notes.append(f"{plural(count, 'value')} not finite in the reference")
+    if found.saturated or found.reference_saturated:
+        counts = f"{found.reference_saturated:,} in the reference, {found.saturated:,} here"
+        notes.append(f"values at the end of the dtype's range: {counts}")
     return notes
 
 

@@ -186,7 +186,8 @@ def odd_numbers() -> RunResult:
     whole = Slice(math.nan, math.nan, 0.0, 8.0)
     unusable = Standards(None, math.nan, math.inf, 0.0, False, False)
     more = explained(
-        compared=0, max_ulp=math.inf, cosine=math.nan, standards=unusable,
+        compared=0, max_ulp=math.inf, cosine=math.nan, standards=unusable, saturated=7,
+        reference_saturated=2,
         candidate_nonfinite=NonFinite(3, 4, 5, (0,)), reference_nonfinite=NonFinite(0, 0, 1, (9,)),
     )  # fmt: skip
     broken = Comparison(whole, None, None, None, math.inf, (0,), -0.0, -math.inf, 12, **more)

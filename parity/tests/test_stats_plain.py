@@ -1,5 +1,6 @@
 """The one pass finds what plain NumPy finds, whatever the shape, dtype and size of a block."""
 
+import tracemalloc
 from dataclasses import replace
 
 import ml_dtypes
@@ -129,6 +130,24 @@ def test_no_residual_means_that_the_reference_is_the_truth(name):
     tensors = sample(33, 1280, name)
     zeros = replace(tensors, residual=np.zeros_like(tensors.residual))
     assert compared(replace(tensors, residual=None), name) == compared(zeros, name)
+
+
+def peak_memory(run):
+    """Bytes that NumPy had at most at any time during a call, beside what it had before."""
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_temporary_has_the_size_of_a_tensor():
+    small, large = (sample(rows, 1280, "float32", update=True) for rows in (400, 4000))
+    used = [peak_memory(lambda tensors=one: compared(tensors, "float32")) for one in (small, large)]
+    assert used[1] < used[0] + 100 * 4000
+    assert used[1] < large.reference.nbytes
+    assert peak_memory(lambda: statistics(large, FORMATS["float32"])) > 10 * large.reference.nbytes
 
 
 def test_the_comparison_with_plain_numpy_can_fail():
