@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from parity.core.points import Point
@@ -32,17 +32,15 @@ def blamed(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.point for row in rows if row.verdict not in innocent))
 
 
-def outcome(names: Sequence[str], truth: str | None, points: Sequence[Point]) -> Outcome:
+def outcome(names: Sequence[str], right: Collection[str]) -> Outcome:
     """Judge an accusation.
 
     Args:
         names: the points that a method blames, the first one being where it says to look.
-        truth: the point that is at fault; ``None`` for a faithful port.
-        points: every declared point.
+        right: the points that stand for the fault, see `own`; none for a faithful port.
     """
     if not names:
         return Outcome(None, False, 0)
-    right = set() if truth is None else own(truth, points)
     return Outcome(names[0], names[0] in right, sum(name not in right for name in names))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 from parity.baselines import BASELINES
 from parity.baselines.seen import Seen
 from parity.core.cases import Case
-from parity.core.rows import Row
+from parity.core.rows import Row, Verdict
 from parity.core.trace import Tap
 from parity.core.verdict import Evidence
 from parity.faults import find, planted
@@ -95,17 +96,16 @@ def _run_case(plain: Session, dtype: str, fault: str | None, case: Case) -> Tria
         hidden = HiddenStates(session).compare(dtype)
     run = Seen(evidence, session.schedule(case), hidden)
     truth = None if fault is None else find(fault).point
-    outcomes = {b.name: outcome(b.blamed(run), truth, session.points) for b in BASELINES}
-    accused = blamed(rows)
-    outcomes = {HARNESS: outcome(accused, truth, session.points), **outcomes}
     right = set() if truth is None else own(truth, session.points)
-    figure, margin = _margin(row for row in rows if row.point in right)
+    accused = blamed(rows)
+    names = {HARNESS: accused, **{baseline.name: baseline.blamed(run) for baseline in BASELINES}}
+    figure, margin = margin_of(row for row in rows if row.point in right)
     return Trial(
         fault=fault,
         dtype=dtype,
         case=case.name,
         digest=digest(evidence),
-        outcomes=outcomes,
+        outcomes={name: outcome(found, right) for name, found in names.items()},
         beyond=tuple(name for name in accused if name not in right),
         suggestion=_suggestion(rows, accused[0] if accused else None),
         figure=figure,
@@ -114,16 +114,20 @@ def _run_case(plain: Session, dtype: str, fault: str | None, case: Case) -> Tria
     )
 
 
-def _margin(rows: Iterable[Row]) -> tuple[str, float | None]:
-    """In which figure the true point is worst, and how many times its gate it reaches there."""
+def margin_of(rows: Iterable[Row]) -> tuple[str, float | None]:
+    """In which figure the rows of the true point are worst, and how many times its gate that is.
+
+    What has no ratio is told by a word: "equality", or the verdict.
+    """
     known = list(rows)
     if any(row.mismatches for row in known):
         return "equality", None
     worst = [row.local.worst for row in known if row.local is not None]
-    if worst:
-        name, figure = max(worst, key=lambda named: named[1].used)
-        return name, figure.used
-    return next((row.verdict.value.lower() for row in known), ""), None
+    name, figure = max(worst, key=lambda named: named[1].used, default=("", None))
+    words = [row.verdict.value.lower() for row in known if row.verdict is not Verdict.PASS]
+    if figure is None or not math.isfinite(figure.used):
+        return next(iter(words), ""), None
+    return name, figure.used
 
 
 def _suggestion(rows: Iterable[Row], point: str | None) -> str:

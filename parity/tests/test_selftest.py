@@ -1,9 +1,11 @@
 """The self-test: what counts as found, what the rates say, and files that tell the truth."""
 
 import json
+import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +20,7 @@ from parity.selftest.plan import Task, faithful_tasks, fault_tasks, select_fault
 from parity.selftest.rates import METHODS, goals, rate, shortfalls
 from parity.selftest.records import Records
 from parity.selftest.result import Declared, Seeds, SelfTest, from_json, to_json
-from parity.selftest.trial import HARNESS, WATCHED, Trial, run_trial
+from parity.selftest.trial import HARNESS, WATCHED, Trial, margin_of, run_trial
 from parity.session import Session, Settings
 
 
@@ -45,7 +47,7 @@ def test_a_fault_is_at_its_point_or_the_smallest_module_around_it(point, found):
 
 
 def judged(*names, truth="visual.blocks.2.mlp.fc1"):
-    return outcome(names, truth, session().declared)
+    return outcome(names, own(truth, session().declared) if truth else ())
 
 
 def test_an_accusation_is_exact_if_the_first_name_is_right():
@@ -203,6 +205,25 @@ def test_a_fault_is_looked_for_in_its_cases_until_it_shows():
     found = run_trial(one, "fp32", "gelu-tanh-merger", cases)
     assert found.case == "single-image"
     assert found.outcomes[HARNESS].exact
+
+
+def measured(*rows):
+    """Rows as (verdict, used share of the gate or nothing, mismatches)."""
+    made = []
+    for verdict, used, mismatches in rows:
+        found = None if used is None else SimpleNamespace(worst=("row", SimpleNamespace(used=used)))
+        made.append(replace(row("p", verdict), local=found, mismatches=mismatches))
+    return margin_of(made)
+
+
+def test_a_margin_is_the_worst_ratio_or_a_word():
+    passed, guilty, shape = Verdict.PASS, Verdict.GUILTY, Verdict.SHAPE
+    assert measured((passed, 0.4, None)) == ("row", 0.4)
+    assert measured((passed, 0.4, None), (guilty, 7.0, None)) == ("row", 7.0)
+    assert measured((passed, None, 0), (guilty, None, 3)) == ("equality", None)
+    assert measured((passed, None, 0), (shape, None, None)) == ("shape", None)
+    assert measured((Verdict.NONFINITE, math.inf, None)) == ("nonfinite", None)
+    assert measured() == ("", None)
 
 
 def test_the_plan_covers_every_fault_in_every_dtype():
