@@ -71,6 +71,8 @@ def goals(result: SelfTest) -> list[Goal]:
         one, least = rate(result, HARNESS, dtype), GOALS[dtype]
         for word, count in (("detected", one.detected), ("localised exactly", one.exact)):
             found.append(_share(f"{dtype}: visible faults {word}", count, one.visible, least))
+        alone = sum(not trial.outcomes[HARNESS].beyond for trial in visible(result, dtype))
+        found.append(_share(f"{dtype}: nothing else blamed", alone, one.visible, least))
     alarms = sum(trial.outcomes[HARNESS].detected for trial in result.faithful)
     alarms += sum(seeds.alarms for seeds in result.seeds)
     runs = len(result.faithful) + sum(seeds.runs for seeds in result.seeds)
