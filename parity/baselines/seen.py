@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from parity.core.points import Firing
 from parity.core.trace import Array, Tap
-from parity.core.verdict import Evidence
+from parity.core.verdict import Evidence, padding_of
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,8 @@ class Seen:
     def _pair(self, firing: Firing) -> Pair:
         recorded = self.evidence.bundle.points[firing.point.name][firing.index]
         tap = self.evidence.free.get(firing.point.name, firing.index)
-        padded = firing.point.tokens and firing.index == 0
-        keep = self.evidence.padding if padded else None
         reference = self.evidence.bundle.tensor(recorded.value)
+        keep = padding_of(firing, self.evidence)
         return _pair(firing.point.name, reference, recorded.dtype, tap, keep)
 
     def _given(self, firing: Firing) -> list[Pair]:

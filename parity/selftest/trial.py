@@ -88,7 +88,7 @@ def _run_case(plain: Session, dtype: str, fault: str | None, case: Case) -> Tria
     """One case of a trial."""
     seen: list[Evidence] = []
     plain.candidate(dtype)  # loaded without the fault, which acts when the port runs
-    session = replace(plain if fault is None else plain.planting(fault), results={})
+    session = replace(plain, results={}, covered=[]) if fault is None else plain.planting(fault)
     session.observe = seen.append
     rows = session.run(case, dtype)
     evidence = seen[0]
