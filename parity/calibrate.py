@@ -9,16 +9,18 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from parity.calibrate_figure import draw
 from parity.calibrate_rule import Planted, as_gates, fit
 from parity.calibrate_work import done, run_workers, total
 from parity.calibration_data import Plan, Record, load, load_faults
 from parity.core.errors import ParityError
 from parity.core.files import temporary_beside
-from parity.core.gates_file import GatesFile, gates_path, gates_text
+from parity.core.gates_file import GatesFile, gates_path, gates_text, read_gates_file
 from parity.core.numerics import PRECISIONS
 from parity.options import Bundles, Cases, CasesFile, Checkpoint, GatesFolder
 from parity.session import version
@@ -75,7 +77,7 @@ def calibrate(
     for name, content in found.items():
         for line in told(name, content):
             typer.echo(line)
-    typer.echo(f"wrote {len(found)} files to {gates}")
+    typer.echo(f"wrote {len(found)} gates files and their picture to {gates}")
     raise typer.Exit(1 if any(missed(name, content) for name, content in found.items()) else 0)
 
 
@@ -101,7 +103,18 @@ def calibrate_job(plan: Plan, workers: int) -> dict[str, GatesFile]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_beside(path) as temporary:
             temporary.write_text(gates_text(found[dtype]), encoding="utf-8")
+    draw_device(plan.settings.gates, plan.settings.device)
     return found
+
+
+def draw_device(folder: Path, device: str) -> Path:
+    """Draw the gates of every dtype that was measured on ``device``; return the picture's path."""
+    paths = {dtype: gates_path(folder, device, dtype) for dtype in PRECISIONS}
+    files = {dtype: read_gates_file(path) for dtype, path in paths.items() if path.is_file()}
+    picture = folder / f"{device.partition(':')[0]}.svg"
+    with temporary_beside(picture) as temporary:
+        temporary.write_text(draw(files), encoding="utf-8")
+    return picture
 
 
 def fitted(plan: Plan, records: Sequence[Record], faults: Sequence[Record]) -> GatesFile:

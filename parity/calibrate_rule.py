@@ -74,7 +74,7 @@ def fit(
 
     Args:
         records: of the faithful port.
-        faults: of planted faults.
+        faults: of planted faults; one of a role that no faithful run has cannot be judged.
         known: those faults, by name.
     """
     reached = _largest(faults)
@@ -83,6 +83,8 @@ def fit(
         for key, one in _distributions(records).items()
     }
     largest = {key: one.largest for key, one in distributions.items()}
+    own_role = {record.fault: role(known[record.fault or ""].point) for record in faults}
+    faults = [one for one in faults if ("local", own_role[one.fault], "whole") in largest]
     shown = {record.fault or "": _own(record, known, largest) for record in faults}
     caught: dict[Key, float] = {}
     for name, own in shown.items():

@@ -53,16 +53,15 @@ def provenance(session: Session, seconds: float) -> dict[str, object]:
 
 
 def gates_used(session: Session) -> dict[str, object]:
-    """The gates files with their hashes, and on which device they were measured."""
+    """The gates files with their hashes, and what a reader has to know about them."""
     from parity.session import file_hash
 
-    files, notes = [], []
-    for dtype in session.settings.dtypes:
-        gates = session.gates_for(dtype, case="")
-        path = Path(gates.source)
-        files.append(f"{path.name} {file_hash(path)[:16]}" if path.is_file() else gates.source)
-        notes.append(gates.note or f"measured on {session.settings.device}")
-    return {"gates": ", ".join(files), "gates are": "; ".join(dict.fromkeys(notes))}
+    gates = [session.gates_for(dtype, case="") for dtype in session.settings.dtypes]
+    files = [(one.source, Path(one.source)) for one in gates]
+    names = [f"{path.name} {file_hash(path)[:16]}" if path.is_file() else source
+             for source, path in files]  # fmt: skip
+    notes = dict.fromkeys(one.note for one in gates if one.note)
+    return {"gates": ", ".join(names), **({"gates note": "; ".join(notes)} if notes else {})}
 
 
 def commit() -> str:

@@ -98,8 +98,10 @@ def detail(result: RunResult, groups: Sequence[Group]) -> str:
     )
     if result.not_compared:
         text += f"; {len(result.not_compared):,} not compared"
+    if overridden := sum(row.override is not None for row in result.rows):
+        text += f"; {overridden:,} overridden"
     doubt = "Not to be trusted: " if result.invalid else ""
-    return f"{doubt}{text}.{_unseen(result)}{_nearest(result)}"
+    return f"{doubt}{text}.{_unseen(result)}{_borrowed(result)}{_nearest(result)}"
 
 
 def _unseen(result: RunResult) -> str:
@@ -107,6 +109,12 @@ def _unseen(result: RunResult) -> str:
     if all(row.mode != GRAPH for row in result.rows):
         return ""
     return " In graph mode each block is one compiled function: nothing inside it is declared."
+
+
+def _borrowed(result: RunResult) -> str:
+    """Say where the gates are from, if not from this device."""
+    note = result.provenance.get("gates note")
+    return f" Gates: {clean(str(note), 300)}." if note else ""
 
 
 def _nearest(result: RunResult) -> str:

@@ -106,3 +106,19 @@ def test_a_missing_point_is_described_without_figures():
     assert lines[0] == "parity FAILED: First at fault (MISSING): lm_head in single-image, fp32."
     assert "  Fired 0 times." in lines
     assert any("0/1" in line for line in lines)
+
+
+def test_overridden_rows_are_counted():
+    run = passing()
+    assert "overridden" not in "\n".join(summary_lines(run))
+    for number in (0, 5, 7):
+        run.rows[number] = dataclasses.replace(run.rows[number], override="a coarse kernel")
+    assert "; 3 overridden" in " ".join("\n".join(summary_lines(run)).split())
+
+
+def test_gates_of_another_device_are_told_at_once():
+    run = passing()
+    assert "Gates:" not in "\n".join(summary_lines(run))
+    run.provenance["gates note"] = "measured on CPU, none on Ascend yet"
+    head = " ".join(" ".join(summary_lines(run)[:6]).split())
+    assert "Gates: measured on CPU, none on Ascend yet." in head
