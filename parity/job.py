@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from parity.core.coverage import ledger
+from parity.core.errors import ParityError
 from parity.core.files import locked
 from parity.core.numerics import precision
 from parity.core.points import select
@@ -50,8 +50,9 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunRes
             progress.update(task, description=f"{number}/{len(pairs)} {case.name} {dtype}")
             session.run(case, dtype)
         progress.update(task, description="operator ledger")
-        kernels = ledger_of(session)
-    result = replace(result_of(session, started, shown), kernels=kernels)
+        kernels, unmeasured = measured_kernels(session)
+    result = result_of(session, started, shown)
+    result.kernels, result.not_compared = kernels, [*result.not_compared, *unmeasured]
     path = write_report(result, report)
     print("\n".join(summary_lines(result, path)))
     return result
@@ -72,6 +73,14 @@ def result_of(session: Session, started: float, shown: set[str] | None = None) -
         invalid=session.invalid,
         ledger=ledger(session.covered, not_shown=len(rows) - len(kept)),
     )
+
+
+def measured_kernels(session: Session) -> tuple[list[dict[str, object]], list[str]]:
+    """The operator ledger, and why there is none: that is no reason to lose a whole run."""
+    try:
+        return ledger_of(session), []
+    except ParityError as error:
+        return [], [f"the operator ledger: {error}"]
 
 
 def harmless(row: Row) -> bool:

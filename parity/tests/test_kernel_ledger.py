@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from parity import kernel_ledger
+from parity.core.errors import ParityError
 from parity.core.rows import RunResult
 from parity.kernels import ledger as ledger_module
 from parity.kernels.primitives import TRUTHS
@@ -188,3 +189,15 @@ def test_angles_are_those_of_the_tables():
         table = found.tensor(found.points[point.name][0].value)  # [N, hs]
         half = function(angle).reshape(len(table), -1)
         np.testing.assert_allclose(table[:, : half.shape[1]], half, atol=1e-6)
+
+
+def test_a_run_without_a_ledger_says_so_and_fails(monkeypatch):
+    """What was compared is worth a report all the same."""
+    from parity import job
+
+    def broken(session):
+        raise ParityError("the device is gone")
+
+    assert job.measured_kernels(session())[1] == []
+    monkeypatch.setattr(job, "ledger_of", broken)
+    assert job.measured_kernels(session()) == ([], ["the operator ledger: the device is gone"])
