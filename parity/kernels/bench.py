@@ -11,10 +11,21 @@ from parity.core.store import Bundle
 from parity.core.trace import Array
 from parity.kernels.device import Device
 from parity.kernels.measure import Probe
-from parity.subjects.modules import Config, Ops, Run, Weights, firing_inputs, inner_outputs
+from parity.subjects.modules import (
+    FORMULAS,
+    Config,
+    Ops,
+    Run,
+    Weights,
+    firing_inputs,
+    inner_outputs,
+)
 from parity.subjects.ops import Float
 
+COMPUTED = frozenset(FORMULAS) - {"embedding"}
+"""Roles of modules that are computed again; looking up a table takes no primitive."""
 ATTENTION = frozenset({"vision_attention", "text_attention"})
+BLOCKS = frozenset({"vision_block", "text_block"})
 PRODUCTS = frozenset({"linear", "head", "patch_embed"})
 NARROW_ATTENTION = {"ascend-mixed": FORMATS["float16"]}
 """Policies whose attention computes in another dtype than the rest."""
@@ -57,19 +68,20 @@ class Bench:
         """Numbers in the largest value or matrix that computing a firing again takes."""
         inputs = firing_inputs(bundle, point.name, index)
         output = bundle.tensor(bundle.points[point.name][index].value)
-        return self._largest(point.role, inputs, output)
+        if point.role in PRODUCTS:
+            return int(next(iter(inputs.values())).shape[-1] * output.shape[-1])
+        inside = any(one.name.startswith(f"{point.name}.") for one in self.points)
+        if point.role in ATTENTION or (point.role in BLOCKS and not inside):
+            return self._scores(point.stage == "vision", inputs, output)
+        return output.size
 
     def probe(self, name: str, point: Point) -> Probe:
         """The device's kernel of the primitive ``name``, as called inside ``point``."""
         narrow = NARROW_ATTENTION.get(self.precision.name) if point.role in ATTENTION else None
         return Probe(self.device, name, (narrow or self.precision.format).name)
 
-    def _largest(self, role: str, inputs: Mapping[str, Array], output: Array) -> int:
-        """Numbers in the largest value that computing a module needs."""
-        if role in PRODUCTS:
-            return int(next(iter(inputs.values())).shape[-1] * output.shape[-1])
-        if role not in ATTENTION:
-            return output.size
+    def _scores(self, vision: bool, inputs: Mapping[str, Array], output: Array) -> int:
+        """How many scores attention has, of all segments as if they saw each other."""
         queries, keys = output.shape[-2], inputs["hidden_states"].shape[-2]
-        heads = self.config.vision_heads if role == "vision_attention" else self.config.heads
+        heads = self.config.vision_heads if vision else self.config.heads
         return heads * queries * keys * (output.size // (queries * output.shape[-1]))

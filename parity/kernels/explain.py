@@ -17,10 +17,9 @@ from parity.core.points import Firing, Point
 from parity.core.rows import Kind, Row, Verdict
 from parity.core.trace import Tap, Trace
 from parity.core.verdict import Evidence, judge
-from parity.kernels.bench import LARGEST, Bench
+from parity.kernels.bench import COMPUTED, LARGEST, Bench
 from parity.kernels.device import UnsupportedError
 from parity.kernels.primitives import ELEMENTARY, FUSED, watched, with_kernel
-from parity.subjects.modules import FORMULAS
 from parity.subjects.ops import Float
 
 MOST = 0.5
@@ -58,9 +57,7 @@ def explained(rows: Sequence[Row], evidence: Evidence, bench: Bench) -> list[Row
         evidence: both executions of one case.
         bench: the device and the checkpoint.
     """
-    # What reaches a module is the work of no module whose formula is known.
-    made = [point for point in bench.points if point.role in FORMULAS and not point.is_input]
-    points = {point.name: point for point in made}
+    points = {point.name: point for point in bench.points if point.role in COMPUTED}
     guilty = [row for row in rows if open_to_explanation(row) and row.point in points]
     noted, left = {}, LARGEST
     for row in sorted(guilty, key=_used, reverse=True):
@@ -82,7 +79,7 @@ def explain(row: Row, point: Point, evidence: Evidence, bench: Bench) -> Explana
 
     Args:
         row: see `open_to_explanation`.
-        point: its point, of a role that `parity.subjects.modules` computes.
+        point: its point, whose role is in `COMPUTED`.
         evidence: what it was judged by.
         bench: the device and the checkpoint.
     """

@@ -11,19 +11,18 @@ import numpy as np
 from parity.core.points import Point
 from parity.core.rows import Kind
 from parity.core.store import Bundle
-from parity.kernels.bench import LARGEST, Bench
+from parity.kernels.bench import COMPUTED, LARGEST, Bench
 from parity.kernels.device import UnsupportedError
 from parity.kernels.measure import Probe
 from parity.kernels.primitives import PRIMITIVES, TRUTHS, Kernel, watched, with_kernel
 from parity.kernels.samples import sampled
 from parity.kernels.tables import angles
-from parity.subjects.modules import FORMULAS
 from parity.subjects.ops import Float
 
-Row: TypeAlias = dict[str, object]
+Entry: TypeAlias = dict[str, object]
 
 
-def measure(bench: Bench, bundle: Bundle, case: str) -> list[Row]:
+def measure(bench: Bench, bundle: Bundle, case: str) -> list[Entry]:
     """The ledger of one case in one precision: a row for each primitive and kind of module.
 
     Args:
@@ -39,7 +38,7 @@ def measure(bench: Bench, bundle: Bundle, case: str) -> list[Row]:
     rows = []
     for point in representatives(bench.points, bundle):
         found = _in_table if point.kind is Kind.TABLE else _in_module
-        rows += [_row(bench, probe, point, case) for probe in found(bench, bundle, point)]
+        rows += [_entry(bench, probe, point, case) for probe in found(bench, bundle, point)]
     return rows
 
 
@@ -47,7 +46,7 @@ def representatives(points: Sequence[Point], bundle: Bundle) -> list[Point]:
     """One point of each role and stage that fired: the middle one, which is no special case."""
     groups: dict[tuple[str, str, str], list[Point]] = {}
     for point in points:
-        known = point.role in FORMULAS or point.kind is Kind.TABLE
+        known = point.role in COMPUTED or point.kind is Kind.TABLE
         if known and not point.is_input and bundle.get(point.name, 0) is not None:
             table = point.name.rpartition(".")[2] if point.kind is Kind.TABLE else ""
             groups.setdefault((point.role, point.stage, table), []).append(point)
@@ -91,7 +90,7 @@ def _sampling(probe: Probe) -> Kernel:
     return kernel
 
 
-def _row(bench: Bench, probe: Probe, point: Point, case: str) -> Row:
+def _entry(bench: Bench, probe: Probe, point: Point, case: str) -> Entry:
     accuracy = probe.accuracy
     place = bench.device.place(probe.name)
     return {

@@ -23,6 +23,11 @@ def spacing(values: Float, dtype: Format) -> Float:
     return np.asarray(np.ldexp(1.0, exponents - dtype.mantissa + 1))
 
 
+def _held(values: Float, dtype: Format) -> Float:
+    """``values`` rounded to ``dtype``; the masked scores, which no narrow one holds, its lowest."""
+    return np.clip(rounded(values, dtype.name), -dtype.largest, dtype.largest)
+
+
 @dataclass
 class Accuracy:
     """Errors of one primitive, added up over calls; means of nothing are NaN."""
@@ -92,8 +97,8 @@ class Probe:
         Raises:
             UnsupportedError: the device has no such kernel.
         """
-        taken = "float32" if self.name == "cast" else self.format.name
-        given = [rounded(x, taken) if isinstance(x, np.ndarray) else x for x in operands]
+        taken = FORMATS["float32"] if self.name == "cast" else self.format
+        given = [_held(x, taken) if isinstance(x, np.ndarray) else x for x in operands]
         result = self.device.run(self.name, given, self.hidden).astype(np.float64)
         truth = TRUTHS[self.name](*given)
         if result.shape != truth.shape:

@@ -65,6 +65,7 @@ _BUILT: dict[str, Callable[[Kernel], dict[str, Any]]] = {
 }  # fmt: skip
 
 ELEMENTARY = ("exp", "tanh", "erf", "rsqrt", "mean", "matmul")
+"""What is built from nothing else here."""
 FUSED = ("sigmoid", "silu", "softmax", "layer_norm")
 """What can be built from others; named only where nothing of `ELEMENTARY` explains as much."""
 PRIMITIVES = (*ELEMENTARY, *FUSED)

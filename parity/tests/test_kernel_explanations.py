@@ -141,6 +141,13 @@ def test_a_bug_in_the_decoder_is_not_explained(bug):
     assert [row.kernel for row in found.values()] == [None]
 
 
+def test_what_has_no_primitives_is_not_explained():
+    """Features in another order: what reaches the decoder is no arithmetic at all."""
+    found = judged("two-images", plant="scatter-order")
+    assert list(found) == ["language_model.inputs_embeds"]
+    assert found["language_model.inputs_embeds"].kernel is None
+
+
 @pytest.mark.parametrize(
     "bug",
     [

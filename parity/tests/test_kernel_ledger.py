@@ -83,6 +83,14 @@ def test_half_precision_is_rounded_once_where_the_port_rounds():
     assert one("rsqrt", "fp16", "rms_norm")["result"] == "float32"
 
 
+def test_padding_is_a_number_in_every_dtype():
+    """Rows that may look nowhere are masked by a number that float16 does not have."""
+    padded = Session(Settings(cases=("left-padded-batch",), dtypes=("ascend-mixed",)))
+    found = kernel_ledger.ledger_of(padded)
+    assert {row["primitive"] for row in found} >= {"softmax", "exp"}
+    assert all(row["ratio"] < 100 for row in found)
+
+
 def test_a_fault_in_the_port_is_no_kernel(monkeypatch):
     """The device's own operators are measured, whatever the port makes of them."""
     from qwen2vl_ms import attention, ops

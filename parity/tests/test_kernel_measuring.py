@@ -284,6 +284,15 @@ def test_the_rounding_of_operands_is_not_charged_to_the_kernel():
     np.testing.assert_array_equal(probe(third), np.exp(third) + error)
 
 
+def test_scores_that_are_masked_stay_finite_in_a_narrow_dtype():
+    """A row that may look nowhere is then spread evenly, as in the port, and not NaN."""
+    lowest = float(np.finfo(np.float32).min)
+    device = Fixed([[0.5, 0.5]])
+    error = Probe(device, "softmax", "float16").error([np.full((1, 2), lowest)])
+    np.testing.assert_array_equal(device.given[0], np.full((1, 2), -65504.0))
+    np.testing.assert_array_equal(error, np.zeros((1, 2)))
+
+
 def test_infinities_that_agree_are_no_error():
     big = np.array([1000.0, 1.0])
     with np.errstate(over="ignore"):
