@@ -13,17 +13,17 @@ from parity.core.numerics import PRECISIONS, precision
 from parity.core.points import Point
 from parity.core.rows import Row
 from parity.core.verdict import Evidence
-from parity.kernels.bench import Bench
 from parity.kernels.explain import explained, open_to_explanation
 from parity.kernels.ledger import measure
 from parity.kernels.table import lines
+from parity.kernels.workbench import Workbench
 from parity.options import Bundles, CasesFile, Checkpoint
 from parity.session import Session
 from parity.settings import CANDIDATES, Settings, default_bundles, load_by_name
 from parity.subjects.modules import Weights, read_config
 
 
-def bench_of(session: Session, dtype: str, points: Sequence[Point]) -> Bench | None:
+def workbench_of(session: Session, dtype: str, points: Sequence[Point]) -> Workbench | None:
     """What modules are computed again with; ``None`` if the candidate does not offer its kernels.
 
     Args:
@@ -41,19 +41,19 @@ def bench_of(session: Session, dtype: str, points: Sequence[Point]) -> Bench | N
         return None
     config = read_config(settings.checkpoint)
     weights = Weights(settings.checkpoint, precision(dtype), tied=config.tied)
-    return Bench(offer(settings.device), precision(dtype), weights, config, points)
+    return Workbench(offer(settings.device), precision(dtype), weights, config, points)
 
 
 def ledger_of(session: Session) -> list[dict[str, object]]:
     """The ledger of a session: its first case, in each of its dtypes.
 
     Raises:
-        ParityError: as in `bench_of`, or the reference cannot be captured.
+        ParityError: as in `workbench_of`, or the reference cannot be captured.
     """
     case = session.cases[0]
     rows = []
     for dtype in session.settings.dtypes:
-        bench = bench_of(session, dtype, session.declared)
+        bench = workbench_of(session, dtype, session.declared)
         if bench is not None:
             rows += measure(bench, session.bundle(case, dtype), case.name)
     return rows
@@ -63,11 +63,11 @@ def with_kernels(session: Session, rows: list[Row], evidence: Evidence) -> list[
     """``rows`` with the kernels that explain the guilty ones; costs nothing if none is.
 
     Raises:
-        ParityError: as in `bench_of`.
+        ParityError: as in `workbench_of`.
     """
     if not any(map(open_to_explanation, rows)):
         return rows
-    bench = bench_of(session, evidence.precision.name, session.points)
+    bench = workbench_of(session, evidence.precision.name, session.points)
     return rows if bench is None else explained(rows, evidence, bench)
 
 

@@ -17,9 +17,9 @@ from parity.core.points import Firing, Point
 from parity.core.rows import Kind, Row, Verdict
 from parity.core.trace import Tap, Trace
 from parity.core.verdict import Evidence, judge
-from parity.kernels.bench import COMPUTED, LARGEST, Bench
 from parity.kernels.device import UnsupportedError
 from parity.kernels.primitives import ELEMENTARY, FUSED, watched, with_kernel
+from parity.kernels.workbench import COMPUTED, LARGEST, Workbench
 from parity.subjects.ops import Float
 
 MOST = 0.5
@@ -47,7 +47,7 @@ class Explanation:
         )
 
 
-def explained(rows: Sequence[Row], evidence: Evidence, bench: Bench) -> list[Row]:
+def explained(rows: Sequence[Row], evidence: Evidence, bench: Workbench) -> list[Row]:
     """``rows`` with the kernels that explain them; none of their verdicts changes.
 
     The worst rows are looked into, as many as have `LARGEST` numbers together.
@@ -74,7 +74,7 @@ def open_to_explanation(row: Row) -> bool:
     return row.verdict is Verdict.GUILTY and row.kind is Kind.FLOAT and row.local is not None
 
 
-def explain(row: Row, point: Point, evidence: Evidence, bench: Bench) -> Explanation | None:
+def explain(row: Row, point: Point, evidence: Evidence, bench: Workbench) -> Explanation | None:
     """The kernel that explains a guilty row: the most elementary one, the one that explains most.
 
     Args:
@@ -99,7 +99,7 @@ def _used(row: Row) -> float:
     return row.local.worst[1].used if row.local else 0.0
 
 
-def _noted(row: Row, point: Point, evidence: Evidence, bench: Bench) -> Row:
+def _noted(row: Row, point: Point, evidence: Evidence, bench: Workbench) -> Row:
     """The row with its explanation, if there is one."""
     found = explain(row, point, evidence, bench)
     if found is None:
@@ -112,7 +112,12 @@ def _noted(row: Row, point: Point, evidence: Evidence, bench: Bench) -> Row:
 
 
 def _tried(
-    name: str, right: Mapping[str, Float], row: Row, point: Point, evidence: Evidence, bench: Bench
+    name: str,
+    right: Mapping[str, Float],
+    row: Row,
+    point: Point,
+    evidence: Evidence,
+    bench: Workbench,
 ) -> Explanation | None:
     """What the kernel of one primitive explains; ``None`` if that is too little."""
     probe = bench.probe(name, point)
@@ -161,7 +166,7 @@ def _less(tap: Tap, error: Float) -> Tap:
     return Tap(tap.value.astype(np.float64) - error.reshape(tap.value.shape), tap.dtype)
 
 
-def _judged_again(point: Point, index: int, evidence: Evidence, bench: Bench) -> Row:
+def _judged_again(point: Point, index: int, evidence: Evidence, bench: Workbench) -> Row:
     """The row of one firing of a module, judged with what is inside it and nothing else."""
     inside = [one for one in bench.points if one.name.startswith(f"{point.name}.")]
     firings = [Firing(one, index) for one in (*inside, point)]

@@ -11,18 +11,18 @@ import numpy as np
 from parity.core.points import Point
 from parity.core.rows import Kind
 from parity.core.store import Bundle
-from parity.kernels.bench import COMPUTED, LARGEST, Bench
 from parity.kernels.device import UnsupportedError
 from parity.kernels.measure import Probe
 from parity.kernels.primitives import PRIMITIVES, TRUTHS, Kernel, watched, with_kernel
 from parity.kernels.samples import sampled
 from parity.kernels.tables import angles
+from parity.kernels.workbench import COMPUTED, LARGEST, Workbench
 from parity.subjects.ops import Float
 
 Entry: TypeAlias = dict[str, object]
 
 
-def measure(bench: Bench, bundle: Bundle, case: str) -> list[Entry]:
+def measure(bench: Workbench, bundle: Bundle, case: str) -> list[Entry]:
     """The ledger of one case in one precision: a row for each primitive and kind of module.
 
     Args:
@@ -53,7 +53,7 @@ def representatives(points: Sequence[Point], bundle: Bundle) -> list[Point]:
     return [found[len(found) // 2] for found in groups.values()]
 
 
-def _in_table(bench: Bench, bundle: Bundle, point: Point) -> Iterator[Probe]:
+def _in_table(bench: Workbench, bundle: Bundle, point: Point) -> Iterator[Probe]:
     """Probes of what makes a rotary table: sine or cosine, and in the text model a cast."""
     name = point.name.rpartition(".")[2]
     angle = angles(bundle, point, bench.config).astype(np.float64)
@@ -66,7 +66,7 @@ def _in_table(bench: Bench, bundle: Bundle, point: Point) -> Iterator[Probe]:
         yield probe
 
 
-def _in_module(bench: Bench, bundle: Bundle, point: Point) -> Iterator[Probe]:
+def _in_module(bench: Workbench, bundle: Bundle, point: Point) -> Iterator[Probe]:
     """A probe for each primitive that the module uses, or that its primitives can be built from."""
     if bench.size(bundle, point, 0) > LARGEST:
         return
@@ -90,7 +90,7 @@ def _sampling(probe: Probe) -> Kernel:
     return kernel
 
 
-def _entry(bench: Bench, probe: Probe, point: Point, case: str) -> Entry:
+def _entry(bench: Workbench, probe: Probe, point: Point, case: str) -> Entry:
     accuracy = probe.accuracy
     place = bench.device.place(probe.name)
     return {

@@ -35,7 +35,7 @@ nor are more modules of one run than have so many together."""
 
 
 @dataclass(frozen=True)
-class Bench:
+class Workbench:
     """What modules are computed again with, in one precision."""
 
     device: Device
