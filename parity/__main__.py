@@ -89,6 +89,16 @@ Plant = Annotated[
 ]
 
 
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Leave these modules out, as if not ported yet: the reference's values stand in for "
+        "them (* and ? match); repeat for several.",
+        metavar="PATTERN",
+    ),
+]
+
+
 def settings(
     case: list[str] | None, dtype: list[str] | None, bundles: Path | None, **rest: Any
 ) -> Settings:
@@ -124,6 +134,7 @@ def run(
         "reports/latest"
     ),
     plant: Plant = None,
+    without: Without = None,
     gates: GatesFolder = DEFAULTS.gates,
     overrides: Overrides = None,
 ) -> None:
@@ -133,7 +144,7 @@ def run(
     chosen = settings(
         case, dtype, bundles, level=level, jit=jit, device=device, candidate=candidate,
         reference=reference, checkpoint=checkpoint, cases_file=cases_file, plant=plant,
-        gates=gates, overrides=overrides,
+        gates=gates, overrides=overrides, without=tuple(without or ()),
     )  # fmt: skip
     result = run_job(chosen, point or [], report)
     raise typer.Exit(COULD_NOT_RUN if result.invalid else 0 if result.passed else 1)

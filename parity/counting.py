@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-EXPLAINED = ("VICTIM of ",)
+EXPLAINED = ("VICTIM of ", "ABSENT: ")
 """How the reasons begin for which this harness itself skips a test; another one tells of those."""
 
 

@@ -84,8 +84,8 @@ def measured_kernels(session: Session) -> tuple[list[dict[str, object]], list[st
 
 
 def harmless(row: Row) -> bool:
-    """Whether a row is right, or explained by another one."""
-    return row.verdict in (Verdict.PASS, Verdict.VICTIM)
+    """Whether a row is right, explained by another one, or not there yet."""
+    return row.verdict in (Verdict.PASS, Verdict.VICTIM, Verdict.ABSENT)
 
 
 def capture_job(settings: Settings) -> None:

@@ -101,7 +101,7 @@ def reference_against_itself(schedule: Sequence[Firing], evidence: Evidence) -> 
     its error is the floor, less where the dtype's rounding or the neighbours are.
     """
     echo = _as_candidate(schedule, evidence.bundle)
-    for row in judge(schedule, replace(evidence, free=echo, forced=echo)):
+    for row in judge(schedule, replace(evidence, free=echo, forced=echo, holes=())):
         if row.verdict not in (Verdict.PASS, Verdict.EMPTY):
             yield _itself(row, f"is {row.verdict.value}: {row.message}")
             continue

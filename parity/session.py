@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import metadata
@@ -17,6 +18,7 @@ import numpy as np
 from parity.core.cases import Case, load_cases, select_cases
 from parity.core.coverage import Coverage, cover
 from parity.core.errors import ParityError, describe_exception
+from parity.core.holes import check_holes, matching, replaceable
 from parity.core.numerics import precision
 from parity.core.overrides import Override, check_overrides, load_overrides
 from parity.core.points import LEVELS, STAGES, Firing, Point
@@ -122,6 +124,7 @@ class Session:
         target(self.settings.reference, REFERENCES, "reference")
         if self.settings.plant is not None:
             find(self.settings.plant)
+        matching(self.settings.without, self.replaceable)
 
     def run(self, case: Case, dtype: str, stages: Collection[str] = STAGES) -> list[Row]:
         """The rows of one case in one dtype: both executions of the candidate, judged.
@@ -199,7 +202,8 @@ class Session:
             gates=gates,
             bundle=bundle,
             free=self._free(case, dtype, bundle, stages, self.points),
-            forced=self.candidate(dtype).forced(bundle, self.points, stages),
+            forced=self._forced(dtype, bundle, stages),
+            holes=self.holes(dtype),
             level=self.settings.seen_level,
             mode=self.settings.mode,
             padding=padding(bundle),
@@ -226,17 +230,50 @@ class Session:
     ) -> Trace:
         """The candidate as its user runs it, preprocessing included, recording ``points``."""
         candidate, trace = self.candidate(dtype), Trace()
-        for call, tokens in zip(case.calls, bundle.tokens, strict=True):
-            # What goes wrong here is a finding about the candidate, not the end of the run.
-            try:
-                inputs = candidate.preprocess(call)
-            except Exception as error:
-                trace.stopped = describe_exception(error)
-                return trace
-            trace.extend(candidate.free(inputs, tokens, points, stages, chunks=case.chunks))
-            if trace.stopped:
-                return trace
+        with self._standing_in(dtype, bundle):
+            for call, tokens in zip(case.calls, bundle.tokens, strict=True):
+                # What goes wrong here is a finding about the candidate, not the end of the run.
+                try:
+                    inputs = candidate.preprocess(call)
+                except Exception as error:
+                    trace.stopped = describe_exception(error)
+                    return trace
+                trace.extend(candidate.free(inputs, tokens, points, stages, chunks=case.chunks))
+                if trace.stopped:
+                    return trace
         return trace
+
+    def _forced(self, dtype: str, bundle: Bundle, stages: Collection[str]) -> Trace:
+        """The candidate with every module on the reference's inputs."""
+        with self._standing_in(dtype, bundle):
+            trace: Trace = self.candidate(dtype).forced(bundle, self.points, stages)
+        return trace
+
+    def holes(self, dtype: str) -> tuple[str, ...]:
+        """The modules that the candidate does not have yet, and that are left out on purpose.
+
+        Raises:
+            ParityError: the reference's values cannot stand in for one.
+        """
+        return check_holes(self.candidate(dtype).holes(), self.replaceable)
+
+    @cached_property
+    def replaceable(self) -> dict[str, list[Point]]:
+        """The modules that the reference's values can stand in for, with their results.
+
+        In graph mode nothing inside a block is called, so nothing there can be replaced.
+        """
+        return replaceable(self.points if self.settings.jit else self.declared)
+
+    def _standing_in(self, dtype: str, bundle: Bundle) -> AbstractContextManager[None]:
+        """Let the reference's values stand in for what the candidate does not have."""
+        results = {path: self.replaceable[path] for path in self.holes(dtype)}
+        if not results:
+            return nullcontext()
+        standing_in: AbstractContextManager[None] = self.candidate(dtype).standing_in(
+            results, bundle
+        )
+        return standing_in
 
     def candidate(self, dtype: str) -> Any:
         """The candidate in ``dtype``; one is kept, since a case needs only one at a time."""
@@ -252,6 +289,8 @@ class Session:
                 raise
             except Exception as error:
                 raise ParityError(f"the candidate cannot be loaded: {told(error)}") from error
+            if settings.without:
+                loaded.leave_out(matching(settings.without, self.replaceable))
             self._loaded = (dtype, loaded)
         return self._loaded[1]
 

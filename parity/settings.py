@@ -40,6 +40,8 @@ class Settings:
     reference: str = "transformers"
     bundles: Path = field(default_factory=default_bundles)
     plant: str | None = None
+    without: tuple[str, ...] = ()
+    """Patterns of modules to leave out, as if they were not ported yet."""
     gates: Path = DEFAULT_GATES
     """Folder of the gates files."""
     overrides: Path | None = None

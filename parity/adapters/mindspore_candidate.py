@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from parity.adapters.mindspore_stand_ins import declared_holes, leave_out, standing_in
 from parity.core.cases import Case
 from parity.core.errors import ParityError, describe_exception
 from parity.core.narrow import NARROW
@@ -66,6 +67,22 @@ class MindSporeCandidate:
         from parity.adapters.mindspore_kernels import MindSporeKernels
 
         return MindSporeKernels(device)
+
+    def holes(self) -> list[str]:
+        """Canonical paths of the cells that declare themselves not ported."""
+        return declared_holes(named_cells(self.model))
+
+    def leave_out(self, paths: Sequence[str]) -> None:
+        """Make the cells at ``paths`` placeholders that are never executed."""
+        cells = named_cells(self.model)
+        for path in paths:
+            leave_out(cells[path], path)
+
+    def standing_in(
+        self, results: Mapping[str, Sequence[Point]], bundle: Bundle
+    ) -> AbstractContextManager[None]:
+        """Let the reference's ``results`` stand in for the cells named, for one execution."""
+        return standing_in(named_cells(self.model), results, bundle)
 
     def preprocess(self, case: Case) -> dict[str, Array]:
         """The port's own processor on ``case``."""
@@ -220,6 +237,22 @@ class Recording:
 
         return hook
 
+    def before_hole(self, name: str) -> Callable[..., Any]:
+        """A pre-forward hook for a module that is not ported: it only sees what arrives."""
+        inputs = [point for point in self.groups[name] if point.is_input]
+
+        def hook(cell: Any, args: Any, kwargs: Any) -> Any:
+            for point in inputs:
+                if point.argument in kwargs:
+                    self._record(point, kwargs[point.argument])
+            self.see(name, args, kwargs)
+            return args, kwargs
+
+        return hook
+
+    def see(self, name: str, args: Any, kwargs: Any) -> None:
+        """Take note of the arguments of a module that is not ported."""
+
     def after(self, name: str) -> Callable[..., Any]:
         """A forward hook for the module ``name``."""
         results = [point for point in self.groups[name] if not point.is_input]
@@ -274,6 +307,18 @@ class Forcing(Recording):
             holder[key] = self._replacement(firing, wanted, holder[key])
         return tuple(args), kwargs
 
+    def see(self, name: str, args: Any, kwargs: Any) -> None:
+        """Record what reached a module that is not ported: the work of the code around it."""
+        index = self._calls.get(name, 0)
+        self._calls[name] = index + 1
+        point = next((p for p in self.groups[name] if p.forced and not p.is_input), None)
+        firing = self.bundle.get(point.name, index) if point else None
+        if point is None or firing is None or point.kind is not Kind.FLOAT:
+            return
+        found = kwargs.get(point.forced[0], args[0] if args else next(iter(kwargs.values()), None))
+        if isinstance(found, Tensor):
+            self._arrived(point, firing, index, found)
+
     def _arrived(self, point: Point, firing: ReferenceFiring, index: int, value: Any) -> None:
         """Record what reached a module, unless it is the very tensor that was handed on."""
         name = firing.inputs[point.forced[0]]
@@ -314,18 +359,27 @@ class Forcing(Recording):
         return self._tensors[key]
 
 
+def named_cells(model: nn.Cell) -> dict[str, nn.Cell]:
+    """The cells of a model by the names of the points, which leave ``model.`` out."""
+    return {name.removeprefix("model."): cell for name, cell in model.cells_and_names() if name}
+
+
 @contextmanager
 def hooked(model: nn.Cell, recording: Recording, text: bool) -> Iterator[None]:
     """Attach the hooks of ``recording``, and take them off again whatever happens."""
-    cells = dict(model.cells_and_names())
+    cells = named_cells(model)
     handles = []
     try:
         for name, points in recording.groups.items():
             if not text and not name.startswith("visual"):
                 continue
-            cell = cells.get(name if name == "lm_head" else f"model.{name}")
+            cell = cells.get(name)
             if cell is None:
                 continue  # its points do not fire, and are reported as missing
+            if getattr(cell, "not_ported", False):
+                hook = recording.before_hole(name)
+                handles.append(cell.register_forward_pre_hook(hook, with_kwargs=True))
+                continue
             handles.append(cell.register_forward_pre_hook(recording.before(name), with_kwargs=True))
             if any(not point.is_input for point in points):
                 handles.append(cell.register_forward_hook(recording.after(name), with_kwargs=True))

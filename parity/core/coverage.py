@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.core.errors import ParityError
 from parity.core.points import STAGES, Firing
-from parity.core.rows import Row
+from parity.core.rows import Row, Verdict
 from parity.core.trace import Array, Tap, Trace
 from parity.core.vacuous import CONSTANT_BY_NATURE, FLOATS, is_constant, kept
 from parity.core.verdict import Evidence, padding_of
@@ -36,6 +36,8 @@ class Coverage:
     """Those that a forced run has: all but the processor's."""
     forced: int
     """How many of these occurred in the forced run."""
+    absent: int = 0
+    """Firings of modules that are not ported yet, in whose place the reference's values are."""
     stages_left_out: list[str] = field(default_factory=list)
     """Stages that the case has and that were not asked for."""
     undeclared: list[str] = field(default_factory=list)
@@ -116,6 +118,7 @@ def cover(
         free=sum(_tap(evidence.free, firing) is not None for firing in schedule),
         forced_declared=len(model),
         forced=sum(_tap(evidence.forced, firing) is not None for firing in model),
+        absent=sum(row.verdict is Verdict.ABSENT for row in rows),
         stages_left_out=[stage for stage in STAGES if stage in stages],
         undeclared=_undeclared(every, evidence),
         constant=constant,

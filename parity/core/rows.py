@@ -169,7 +169,7 @@ class Row:
     message: str
     """One or two sentences for a person: what differs, by how much, at which index."""
     cause: str | None = None
-    """For a victim: the guilty point before it."""
+    """For a victim: the guilty point before it. For what is absent: the module not ported yet."""
     shape: tuple[int, ...] = ()
     candidate_shape: tuple[int, ...] | None = None
     reference_dtype: str = ""
@@ -222,12 +222,27 @@ class RunResult:
     @property
     def first_failure(self) -> Row | None:
         """The first row in run order that is itself at fault, or else the first that fails."""
-        failed = [row for row in self.rows if row.verdict is not Verdict.PASS]
+        neither = (Verdict.PASS, Verdict.ABSENT)
+        failed = [row for row in self.rows if row.verdict not in neither]
         blamed = [row for row in failed if row.verdict is not Verdict.VICTIM]
         return next(iter(blamed or failed), None)
 
     @property
     def passed(self) -> bool:
         """Whether something was compared, everything passed and nothing was left out."""
-        complete = bool(self.rows) and not self.not_compared and not self.invalid
+        complete = self.compared_something and not self.not_compared and not self.invalid
         return complete and self.first_failure is None
+
+    @property
+    def holes(self) -> list[str]:
+        """The modules that are not ported yet, in run order."""
+        absent = [row for row in self.rows if row.verdict is Verdict.ABSENT]
+        return list(dict.fromkeys(row.cause or row.point for row in absent))
+
+    @property
+    def compared_something(self) -> bool:
+        """Whether there are rows, and, if modules are not ported, one of the model that is."""
+        if not self.holes:
+            return bool(self.rows)
+        model = [row for row in self.rows if row.stage != "preprocessing"]
+        return any(row.verdict is not Verdict.ABSENT for row in model)

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.core.examine import Finding, examine, missing
+from parity.core.holes import hole_around
 from parity.core.numerics import Precision
 from parity.core.points import Firing, Point
 from parity.core.rows import PYNATIVE, Kind, Row, Verdict
 from parity.core.stats import Truth
 from parity.core.store import Bundle, ReferenceFiring
 from parity.core.tolerance import Gates
-from parity.core.trace import Array, Trace
+from parity.core.trace import Array, Tap, Trace
 from parity.core.vacuous import SHARED, vacuous
 
 
@@ -41,6 +42,8 @@ class Evidence:
     """True where a token of the prompt is real, ``[B, S]``; ``None`` where all are."""
     mode: str = PYNATIVE
     """How the candidate executes."""
+    holes: tuple[str, ...] = ()
+    """Modules that the candidate does not have yet: the reference's results stood in for them."""
 
 
 @dataclass
@@ -51,6 +54,8 @@ class Judged:
     row: Row
     local: Finding
     end: Finding
+    hole: str | None = None
+    """The module around it, or its own, that is not ported yet."""
     vacuous: str | None = None
     """Why it would prove nothing if it passed."""
     parent: Judged | None = None
@@ -100,7 +105,7 @@ class Blamed:
         """Take ``row`` into account for those after it, and return it."""
         if row.verdict is Verdict.DRIFT:
             self.drifting.append(row.point)
-        elif row.verdict not in (Verdict.PASS, Verdict.VICTIM, Verdict.EMPTY):
+        elif row.verdict not in (Verdict.PASS, Verdict.VICTIM, Verdict.EMPTY, Verdict.ABSENT):
             self.guilty.append(row.point)
             if local.stopped and self.stopped is None:
                 self.stopped = row.point
@@ -138,10 +143,17 @@ def _findings(order: int, firing: Firing, evidence: Evidence) -> Judged:
         candidate_shape=free.value.shape if free else None,
         excluded_rows=0 if keep is None else int(np.count_nonzero(~keep)),
     )
+    hole = hole_around(point, evidence.holes)
+    seen = free is not None and evidence.forced.get(point.name, firing.index) is not None
+    if hole is None and point.module in evidence.holes and not seen:
+        hole = point.module  # an argument that the placeholder has no name for
+    if hole is not None:
+        nothing = Finding(Verdict.PASS)
+        return Judged(firing, row, nothing, nothing, hole=hole)
     local = _local(firing, evidence, recorded, reference)
     end = _end_to_end(firing, evidence, recorded, reference)
     taps = [tap for tap in (free, evidence.forced.get(point.name, firing.index)) if tap]
-    return Judged(firing, row, local, end, vacuous(point, reference, taps, keep))
+    return Judged(firing, row, local, end, vacuous=vacuous(point, reference, taps, keep))
 
 
 def _find_parents(judged: Sequence[Judged]) -> None:
@@ -236,6 +248,9 @@ def _attribute(item: Judged, blamed: Blamed) -> Row:
         return replace(row, verdict=Verdict.VICTIM, cause=blamed.stopped, message=message)
     if not local.ok:
         return replace(row, verdict=local.verdict, message=local.message)
+    if item.hole is not None:
+        message = f"{item.hole} is not ported yet; the reference's value stood in for it"
+        return replace(item.row, verdict=Verdict.ABSENT, cause=item.hole, message=message)
     if end.ok and item.vacuous is not None:
         return replace(row, verdict=Verdict.EMPTY, message=item.vacuous)
     if end.ok:
@@ -315,9 +330,13 @@ def _with_base(firing: Firing, evidence: Evidence, truth: Truth) -> tuple[Truth,
     name = firing.point.base or ""
     before = evidence.bundle.get(name, firing.index)
     tap = evidence.free.get(name, firing.index)
-    if before is None or tap is None:
+    if before is None:
         return truth, None
     base = evidence.bundle.tensor(before.value)
+    if tap is None and any(f"{name}.".startswith(f"{hole}.") for hole in evidence.holes):
+        tap = Tap(base, before.dtype)  # what stood in for it
+    if tap is None:
+        return truth, None
     residual = _residual(evidence.bundle, before.end_to_end)
     return replace(truth, base=base, base_residual=residual), tap.value
 

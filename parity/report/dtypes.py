@@ -49,7 +49,7 @@ def _view(name: str, rows: Sequence[Row], ids: Mapping[int, str]) -> DtypeView:
     passing = sum(row.verdict is Verdict.PASS for row in rows)
     return DtypeView(
         dtype=clean(name),
-        passed=passing == len(rows),
+        passed=all(row.verdict in (Verdict.PASS, Verdict.ABSENT) for row in rows),
         rows=len(rows),
         passing=passing,
         local=_extreme(rows, local_figure, ids),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from parity.core.rows import Comparison, Row, Slice, Verdict
 
 SLICE_WORDS = {"whole": "whole tensor", "row": "token", "column": "channel", "update": "update"}
-NOT_ITS_OWN_FAULT = frozenset({Verdict.PASS, Verdict.VICTIM, Verdict.DRIFT})
+NOT_ITS_OWN_FAULT = frozenset({Verdict.PASS, Verdict.VICTIM, Verdict.DRIFT, Verdict.ABSENT})
 
 
 @dataclass(frozen=True)

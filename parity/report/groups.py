@@ -30,12 +30,14 @@ class Group:
     @property
     def other(self) -> int:
         """Rows that fail and are neither guilty nor victims."""
-        return len(self.rows) - self.count(Verdict.PASS, Verdict.GUILTY, Verdict.VICTIM)
+        known = (Verdict.PASS, Verdict.GUILTY, Verdict.VICTIM, Verdict.ABSENT)
+        return len(self.rows) - self.count(*known)
 
     @property
     def passed(self) -> bool:
-        """Whether there are rows and each of them passes."""
-        return bool(self.rows) and self.count(Verdict.PASS) == len(self.rows)
+        """Whether there are rows that pass, and none that fails."""
+        passing = self.count(Verdict.PASS)
+        return bool(passing) and passing + self.count(Verdict.ABSENT) == len(self.rows)
 
     @property
     def faults(self) -> list[Row]:

@@ -13,6 +13,9 @@ from parity.report.table import RowView, row_view
 from parity.report.text import clean, number, plural
 from parity.report.words import meaning
 
+_NAMED = 6
+"""Modules that are named."""
+
 
 @dataclass(frozen=True)
 class Culprit:
@@ -31,7 +34,8 @@ class Headline:
 
     passed: bool
     word: str
-    """``PASSED``, ``FAILED``, or ``INVALID`` where the run failed one of its own proofs."""
+    """``PASSED``, ``PASSED WITH HOLES`` where modules are not ported yet, ``FAILED``, or
+    ``INVALID`` where the run failed one of its own proofs."""
     title: str
     """For the title bar, and short."""
     sentence: str
@@ -57,7 +61,17 @@ def word(result: RunResult) -> str:
     """Say in one word what became of the run."""
     if result.invalid:
         return "INVALID"
-    return "PASSED" if result.passed else "FAILED"
+    if not result.passed:
+        return "FAILED"
+    return "PASSED WITH HOLES" if result.holes else "PASSED"
+
+
+def holes(result: RunResult) -> str:
+    """Say which modules are not ported yet."""
+    names, more = result.holes[:_NAMED], len(result.holes) - _NAMED
+    listed = ", ".join(map(clean, names)) + (f" and {more:,} more" if more > 0 else "")
+    verb = "is" if len(result.holes) == 1 else "are"
+    return f"{plural(len(result.holes), 'module')} {verb} not ported yet: {listed}"
 
 
 def sentence(result: RunResult) -> str:
@@ -68,12 +82,16 @@ def sentence(result: RunResult) -> str:
         return f"{proofs} of the run itself failed, so nothing it says can be trusted."
     if not result.rows:
         return "Nothing was compared, so nothing is known."
+    if not result.compared_something:
+        return f"Nothing of the model was compared: {holes(result)}."
     if first is not None:
         where = f"{clean(first.case)}, {clean(first.ran_in)}"
         return f"{opening(first)} {label(first)} in {where}."
     if result.not_compared:
         left_out = plural(len(result.not_compared), "thing")
         return f"What was compared passes, but {left_out} asked for could not be compared."
+    if result.holes:
+        return f"What is there passes; {holes(result)}."
     return "Every point is within its gate, on clean inputs and end to end."
 
 
@@ -96,6 +114,8 @@ def detail(result: RunResult, groups: Sequence[Group]) -> str:
         f"{compared:,} of {plural(len(result.rows), 'row')} compared, in {plural(cases, 'case')} "
         f"and {plural(dtypes, 'dtype')}: {verdicts}"
     )
+    if result.holes and result.first_failure is not None:
+        text += f"; {holes(result)}"
     if result.not_compared:
         text += f"; {len(result.not_compared):,} not compared"
     if overridden := sum(row.override is not None for row in result.rows):
@@ -144,7 +164,9 @@ def _title(result: RunResult, first: Row | None) -> str:
         return "FAILED: nothing compared - parity"
     if result.not_compared:
         return f"FAILED: {len(result.not_compared):,} not compared - parity"
-    return f"PASSED: {plural(len(result.rows), 'row')} - parity"
+    if not result.compared_something:
+        return "FAILED: nothing compared - parity"
+    return f"{word(result)}: {plural(len(result.rows), 'row')} - parity"
 
 
 def _culprit(first: Row, result: RunResult, ids: Mapping[int, str]) -> Culprit:

@@ -62,6 +62,7 @@ def summary(runs: Sequence[Coverage]) -> str:
 
 def _notes(runs: Sequence[Coverage]) -> Iterable[Note]:
     """What the comparisons themselves could not see."""
+    absent = sum(one.absent for one in runs)
     tokens = sum(one.no_token_figure for one in runs)
     channels = sum(one.no_channel_figure for one in runs)
     repeated = [f"{one.case} {one.dtype}" for one in runs if one.repeated]
@@ -72,6 +73,12 @@ def _notes(runs: Sequence[Coverage]) -> Iterable[Note]:
     yield from _named(
         "undeclared", runs, "in the record and not declared", "nothing is compared with it", True
     )
+    if absent:
+        yield Note(
+            f"{plural(absent, 'firing')} of modules that are not ported yet",
+            "the reference's values stand in for them",
+            False,
+        )
     yield from _named(
         "not_finite", runs, "not finite in the reference", "it must be so in the candidate", False
     )

@@ -93,7 +93,7 @@ def row_view(
 
 def style(verdict: Verdict) -> str:
     """Return the CSS class of a verdict; those that have no look of their own share ``fault``."""
-    own = {Verdict.PASS, Verdict.GUILTY, Verdict.VICTIM, Verdict.DRIFT}
+    own = {Verdict.PASS, Verdict.GUILTY, Verdict.VICTIM, Verdict.DRIFT, Verdict.ABSENT}
     return verdict.value.lower() if verdict in own else "fault"
 
 

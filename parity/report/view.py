@@ -19,7 +19,7 @@ from parity.report.words import MEANINGS, TERMS
 
 OPEN_PANELS = 3
 """Panels shown at once; the others unfold."""
-_RANK = {Verdict.GUILTY: 0, Verdict.DRIFT: 2, Verdict.VICTIM: 3, Verdict.PASS: 4}
+_RANK = {Verdict.GUILTY: 0, Verdict.DRIFT: 2, Verdict.VICTIM: 3, Verdict.ABSENT: 4, Verdict.PASS: 5}
 
 
 @dataclass(frozen=True)
