@@ -132,13 +132,17 @@ def _joined(ends: Ints) -> Ints:
     return ends[[0, -1]]
 
 
-def _additive(
-    ops: Ops, heads: Heads, ends: Ints, factor: float, attend: Callable[..., Float]
-) -> Float:
-    """Every patch sees every other; its own segment gets 1 on its scores."""
-    segment = np.searchsorted(ends, np.arange(ends[-1]), side="right")
-    own = (segment[:, None] == segment[None]).astype(np.float64)
-    return attend(ops, heads, own, factor)
+def _additive(to_own: bool) -> Callable[..., Float]:
+    """Every patch sees every other; 1 is added to scores in its own segment, or in others."""
+
+    def joined(
+        ops: Ops, heads: Heads, ends: Ints, factor: float, attend: Callable[..., Float]
+    ) -> Float:
+        segment = np.searchsorted(ends, np.arange(ends[-1]), side="right")
+        own = segment[:, None] == segment[None]
+        return attend(ops, heads, (own == to_own).astype(np.float64), factor)
+
+    return joined
 
 
 def _causal_segments(
@@ -153,7 +157,9 @@ def _segments() -> Iterator[Hypothesis]:
     yield Hypothesis("segments-joined", "images and frames attend to each other: no segments",
                      VISION, recipe(segments=_joined))  # fmt: skip
     yield Hypothesis("segments-additive", "the block mask added as 1 and 0, not as 0 and -inf",
-                     VISION, recipe(attend_segments=_additive))  # fmt: skip
+                     VISION, recipe(attend_segments=_additive(True)))  # fmt: skip
+    yield Hypothesis("segments-additive-others", "1 added to the scores of other segments instead "
+                     "of -inf", VISION, recipe(attend_segments=_additive(False)))  # fmt: skip
     yield Hypothesis("segments-causal", "a causal mask in the vision tower", VISION,
                      recipe(attend_segments=_causal_segments))  # fmt: skip
 
@@ -189,6 +195,14 @@ def _as_factor(ops: Ops, heads: Heads, mask: Float | None, factor: float) -> Flo
     return ops.matmul(ops.softmax(scores), value)
 
 
+def _reset(ops: Ops, heads: Heads, mask: Float | None, factor: float) -> Float:
+    """Scores under a mask of -inf, set to 0 because they are not finite."""
+    query, key, value = heads
+    scores = ops.matmul(query, np.swapaxes(key, -1, -2)) * factor
+    seen = scores if mask is None else np.where(mask == 0, scores, 0.0)
+    return ops.matmul(ops.softmax(seen), value)
+
+
 def _masks() -> Iterator[Hypothesis]:
     def one(name: str, sentence: str, mask: Callable[..., Any]) -> Hypothesis:
         return Hypothesis(name, sentence, TEXT, recipe(mask=mask))
@@ -201,6 +215,8 @@ def _masks() -> Iterator[Hypothesis]:
     yield one("mask-strict", "a token does not see itself: the causal mask off by one", _strict)
     yield one("mask-additive", "a mask of 1 (keep) and 0 added to the scores",
               lambda mask: None if mask is None else (mask == 0).astype(float))  # fmt: skip
+    yield Hypothesis("mask-reset", "masked scores set to 0, as -inf that is reset to be finite",
+                     TEXT, recipe(attend=_reset))  # fmt: skip
     yield Hypothesis("mask-multiplied", "the mask multiplied with the scores, not added", TEXT,
                      recipe(attend=_as_factor))  # fmt: skip
 
@@ -218,6 +234,18 @@ def _unshifted(ops: Ops, heads: Heads, mask: Float | None, factor: float) -> Flo
     width = ((0, 0),) * (key.ndim - 2) + ((1, 0), (0, 0))
     wider = None if mask is None else np.pad(mask, ((0, 0),) * (mask.ndim - 1) + ((1, 0),))
     return attend(ops, (query, np.pad(key, width), np.pad(value, width)), wider, factor)
+
+
+def _regrouped(failure: Failure) -> Answer:
+    """Query heads in the order [kv heads, groups] transposed; outputs stay in that order."""
+    config = failure.run.config
+    order = np.arange(config.heads).reshape(-1, config.kv_heads).T.reshape(-1)
+
+    def regrouped(ops: Ops, heads: Heads, mask: Float | None, factor: float) -> Float:
+        query, key, value = heads
+        return attend(ops, (query[:, order], key, value), mask, factor)
+
+    return recipe(attend=regrouped)(failure)
 
 
 def _unnormalised(ops: Ops, heads: Heads, mask: Float | None, factor: float) -> Float:
@@ -246,6 +274,8 @@ def _heads() -> Iterator[Hypothesis]:
                      "[heads, width]", VISION, recipe(split_qkv=_heads_last))  # fmt: skip
     yield Hypothesis("gqa-tiled", "key and value heads tiled instead of repeated", TEXT,
                      recipe(repeat_heads=lambda x, n: np.concatenate([x] * n, axis=1)))  # fmt: skip
+    yield Hypothesis("gqa-regrouped", "query heads grouped by every n-th, as for tiled key heads, "
+                     "and joined in that order", TEXT, _regrouped)  # fmt: skip
     yield Hypothesis("gqa-first-head", "the first key and value head used for all queries", TEXT,
                      recipe(repeat_heads=_first_head))  # fmt: skip
     yield Hypothesis("heads-not-transposed", "heads joined without moving them behind the tokens",

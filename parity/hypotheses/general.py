@@ -18,6 +18,8 @@ FLOATS = ("patch_embed", "layer_norm", "rms_norm", "linear", "vision_attention",
           "rotary")  # fmt: skip
 MOST_ROWS = 4096
 """Rows that are searched for in each other."""
+FAR_OFF = 1e-2
+"""Relative error over which a row is another one, not the same rounded."""
 
 
 def _of(change: Callable[[Wrong], Answer]) -> Callable[[Failure], Answer]:
@@ -34,20 +36,46 @@ def _nearest(candidate: Float, truth: Float) -> Order:
     return np.asarray(np.argmin(squares - 2 * candidate @ truth.T, axis=1))
 
 
-def _permuted(wrong: Wrong) -> Answer:
-    """The rows of the truth in the order in which the candidate has them."""
+def _moved(candidate: Float, truth: Float) -> Order:
+    """The rows that are not what they should be."""
+    off = np.linalg.norm(candidate - truth, axis=1)
+    return np.flatnonzero(off > FAR_OFF * np.linalg.norm(truth, axis=1))
+
+
+def _taken(wrong: Wrong) -> tuple[Order, Order] | None:
+    """Which rows are wrong, and of all rows which one of the truth is there instead."""
     truth, candidate = _rows(wrong.truth), _rows(wide(wrong.candidate))
-    if len(truth) > MOST_ROWS or not np.all(np.isfinite(candidate)):
+    if truth.shape != candidate.shape or len(truth) > MOST_ROWS:
         return None
-    size = np.linalg.norm(truth, axis=1)
-    moved = np.flatnonzero(np.linalg.norm(candidate - truth, axis=1) > 1e-2 * size)
-    if len(moved) < 2:
+    moved = _moved(candidate, truth)
+    if len(moved) < 2 or not np.all(np.isfinite(candidate)):
         return None
     order = np.arange(len(truth))
-    order[moved] = moved[_nearest(candidate[moved], truth[moved])]
-    if len(np.unique(order)) != len(order):
+    among = moved[_nearest(candidate[moved], truth[moved])]
+    if len(np.unique(among)) != len(moved):  # some are there twice: then they may be any
+        among = _nearest(candidate[moved], truth)
+    order[moved] = among
+    return moved, order
+
+
+def _permuted(wrong: Wrong) -> Answer:
+    """The rows of the truth in the order in which the candidate has them."""
+    taken = _taken(wrong)
+    if taken is None or len(np.unique(taken[1])) != len(taken[1]):
         return None
-    return Alternative(truth[order].reshape(wrong.truth.shape), _described(moved, order[moved]))
+    moved, order = taken
+    value = _rows(wrong.truth)[order].reshape(wrong.truth.shape)
+    return Alternative(value, _described(moved, order[moved]))
+
+
+def _repeated(wrong: Wrong) -> Answer:
+    """Rows of the truth, some in several places and others in none."""
+    taken = _taken(wrong)
+    if taken is None or len(np.unique(taken[1])) == len(taken[1]):
+        return None
+    moved, order = taken
+    detail = f"{len(moved)} rows, the first of them token {order[moved[0]]} as token {moved[0]}"
+    return Alternative(_rows(wrong.truth)[order].reshape(wrong.truth.shape), detail)
 
 
 def _described(moved: Order, order: Order) -> str:
@@ -134,6 +162,7 @@ def _simple() -> Iterator[tuple[str, str, Callable[[Wrong], Answer]]]:
     yield "sign-flipped", "the sign flipped", lambda w: -w.truth
     yield "zero", "nothing but zeros", lambda w: np.zeros_like(w.truth)
     yield "rows-permuted", "the right rows in another order", _permuted
+    yield "rows-repeated", "right rows in places of others, which are missing", _repeated
     yield "rows-shifted", "every row in its neighbour's place", _shifted_rows
     yield "rows-reversed", "the rows in reverse", _reversed
     yield "channels-shifted", "the channels shifted in a circle", _rolled

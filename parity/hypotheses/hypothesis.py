@@ -9,14 +9,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from parity.core.rounding import rounded
 from parity.core.rows import Kind
 from parity.core.trace import Array
 from parity.hypotheses.failure import Failure, Wrong
 from parity.subjects.modules import RIGHT
-from parity.subjects.ops import wide
+from parity.subjects.ops import Float, wide
 
 FAR = 4.0
 """How many times more of its gate the candidate has to use against the truth."""
+NEARLY_ALL = 0.98
+"""Share of values that rounding hypotheses have to hit."""
+FEW = 0.5
+"""Share of values by which the truth has to hit fewer."""
 EXACT_NOISE = 2e-6
 """Relative error of float32 arithmetic done in another order, for values compared exactly."""
 
@@ -44,6 +49,8 @@ class Hypothesis:
     """The value that follows from it; ``None`` where it does not apply."""
     general: bool = False
     """Whether it tells what the value looks like rather than what was done."""
+    rounds: bool = False
+    """Whether it rounds: then a few values fall on the other side of a tie, by chance."""
 
     def applies(self, failure: Failure) -> bool:
         """Whether the failing point is of its kind."""
@@ -88,7 +95,7 @@ def fit(hypothesis: Hypothesis, failure: Failure) -> Match | None:
     if failure.point.kind in (Kind.DISCRETE, Kind.EXACT):
         used, error, without = _exact(value, wrong, failure.point.kind)
     else:
-        used, error, without = _judged(wide(value), wrong, failure)
+        used, error, without = _judged(wide(value), wrong, failure, hypothesis.rounds)
     return Match(hypothesis, error, without, used, found.detail) if used <= 1 else None
 
 
@@ -100,13 +107,30 @@ def _exact(value: Array, wrong: Wrong, kind: Kind) -> tuple[float, float, float]
     return (error if fits else np.inf), error, without
 
 
-def _judged(value: Array, wrong: Wrong, failure: Failure) -> tuple[float, float, float]:
+def _judged(
+    value: Array, wrong: Wrong, failure: Failure, rounds: bool
+) -> tuple[float, float, float]:
     """For floats: within the gates against the hypothesis, and far from that against the truth."""
+    if rounds and _nearly_all_equal(wide(value), wrong, failure.dtype.name):
+        return 0.0, _distance(wrong.candidate, value), _distance(wrong.candidate, wrong.truth)
     right = wrong.against(wrong.truth, failure.dtype, failure)
     found = wrong.against(wide(value), failure.dtype, failure)
     used, before = found.worst[1].used, right.worst[1].used
     fits = used <= 1 and used * FAR <= before
     return (used if fits else np.inf), found.whole.error, right.whole.error
+
+
+def _nearly_all_equal(value: Float, wrong: Wrong, dtype: str) -> bool:
+    """Whether nearly all values are the hypothesis's, of which few are the truth's.
+
+    Both rounded to the value's own ``dtype``, which every right value is rounded to as well.
+    """
+    candidate = wide(wrong.candidate)
+    same, right = (
+        float(np.mean(np.abs(candidate - wanted) <= EXACT_NOISE * np.abs(wanted)))
+        for wanted in (rounded(value, dtype), rounded(wrong.truth, dtype))
+    )
+    return same >= NEARLY_ALL and right <= same - FEW
 
 
 def _distance(candidate: Array, value: Array) -> float:

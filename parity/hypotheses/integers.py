@@ -190,7 +190,7 @@ def _of_positions() -> Iterator[Hypothesis]:
     yield one("frozen", "positions that do not advance from step to step", _reference(_frozen))
 
 
-def _grids(failure: Failure) -> Ints:
+def grids(failure: Failure) -> Ints:
     """Grids ``[n, 3]`` of the call the failing firing belongs to: images first, then videos."""
     kinds = failure.case.modalities
     kind = kinds[failure.index % len(kinds)]
@@ -202,7 +202,7 @@ def _merge(failure: Failure) -> int:
 
 
 def _raster(failure: Failure, own: Ints) -> Answer:
-    frames = [(h, w) for t, h, w in _grids(failure).tolist() for _ in range(t)]
+    frames = [(h, w) for t, h, w in grids(failure).tolist() for _ in range(t)]
     return np.concatenate([np.argwhere(np.ones(frame)) for frame in frames])
 
 
@@ -222,7 +222,7 @@ def _of_patches() -> Iterator[Hypothesis]:
 
 
 def _one_per_grid(failure: Failure, own: Ints) -> Answer:
-    return np.concatenate(([0], np.cumsum(_grids(failure).prod(axis=1))))
+    return np.concatenate(([0], np.cumsum(grids(failure).prod(axis=1))))
 
 
 def _of_tokens(failure: Failure, own: Ints) -> Answer:
@@ -243,6 +243,17 @@ def _of_segments() -> Iterator[Hypothesis]:
 def _causal(failure: Failure, own: Ints) -> Ints:
     """True where a token comes no later, ``[1, 1, S, L]``."""
     return _triangle(own, own.shape[-1] - own.shape[-2])[None, None]
+
+
+def _of_time(failure: Failure, own: Ints) -> Ints:
+    """Samples told apart by the temporal positions: where those do not go on, one begins."""
+    positions = failure.value(POSITIONS, failure.index)
+    if positions is None or failure.step:
+        return own
+    time = _ints(positions)[0]  # [B, S]
+    sample = np.cumsum(np.diff(time, axis=1, prepend=time[:, :1] - 1) != 1, axis=1)
+    together = sample[:, None, :, None] == sample[:, None, None, :]
+    return np.where(together, own, 0)
 
 
 def _triangle(own: Ints, diagonal: int) -> Ints:
@@ -282,6 +293,8 @@ def _of_masks() -> Iterator[Hypothesis]:
     yield one("transposed", "the mask transposed: the future seen, the past not",
               _transposed)  # fmt: skip
     yield one("rows-rotated", "rows of the batch exchanged", lambda f, own: np.roll(own, 1, axis=0))
+    yield one("of-time", "packed samples looked for in position_ids[0], which are not text's but "
+              "temporal", _of_time)  # fmt: skip
 
 
 def _padded_right(failure: Failure, own: Ints) -> Answer:
@@ -296,10 +309,19 @@ def _image_for_video(failure: Failure, own: Ints) -> Answer:
     return np.where(own == ids["video"], ids["image"], own)
 
 
+def _per_patch(failure: Failure, own: Ints) -> Answer:
+    """A token for each patch, not for each merged block, in a prompt of one row."""
+    ids = failure.run.config.ids
+    seen = np.isin(own, (ids["image"], ids["video"]))
+    return np.repeat(own[0], np.where(seen[0], _merge(failure) ** 2, 1))[None]
+
+
 def _of_tokens_ids() -> Iterator[Hypothesis]:
     where = ("processor.input_ids", "processor.attention_mask", "processor.mm_token_type_ids")
     yield Hypothesis("tokens-padded-right", "rows padded on the right instead of the left", where,
                      _reference(_padded_right))  # fmt: skip
+    yield Hypothesis("tokens-per-patch", "a token for each patch, not for each merged block",
+                     where[:1], _reference(_per_patch))  # fmt: skip
     yield Hypothesis("tokens-image-for-video", "a video's places filled with the image token",
                      where[:1], _reference(_image_for_video))  # fmt: skip
     yield Hypothesis("types-image-for-video", "a video's tokens called an image's", where[2:],

@@ -53,6 +53,8 @@ def _layer_norms() -> Iterator[Hypothesis]:
               lambda o, x, w, b: layer_norm(o, x, np.ones_like(w), b))  # fmt: skip
     yield one("layer-norm-no-bias", "LayerNorm bias left at 0",
               lambda o, x, w, b: layer_norm(o, x, w, np.zeros_like(b)))  # fmt: skip
+    yield one("layer-norm-not-loaded", "LayerNorm not loaded: weight 1 and bias 0",
+              lambda o, x, w, b: layer_norm(o, x, np.ones_like(w), np.zeros_like(b)))  # fmt: skip
     yield one("layer-norm-swapped", "LayerNorm weight and bias (gamma and beta) swapped",
               lambda o, x, w, b: layer_norm(o, x, b, w))  # fmt: skip
     yield one("layer-norm-missing", "LayerNorm left out", lambda o, x, w, b: x)

@@ -9,6 +9,7 @@ import numpy as np
 
 from parity.hypotheses.failure import Failure
 from parity.hypotheses.hypothesis import Answer, Hypothesis, recipe
+from parity.hypotheses.integers import grids
 from parity.subjects.config import LAYER_NORM_EPS, Config
 from parity.subjects.ops import EXACT, Float, Ops
 from parity.subjects.recipe import Ints, rms_norm
@@ -37,6 +38,22 @@ def _patches() -> Iterator[Hypothesis]:
                 f"the patches' axes in the order {named} instead of {', '.join(AXES)}",
                 ("patch_embed",), recipe(flatten=flattened(order)),
             )  # fmt: skip
+    for frame in (0, 1):
+        yield Hypothesis(f"patch-frame-{frame}", f"the kernel of frame {frame} alone, as if the "
+                         "convolution had two axes", ("patch_embed",),
+                         recipe(flatten=_of_frames(frame)))  # fmt: skip
+
+
+def _of_frames(*kept: int) -> Callable[[Float, tuple[int, int, int]], Float]:
+    """Other frames of each patch set to 0."""
+
+    def change(patches: Float, patch: tuple[int, int, int]) -> Float:
+        channels, frames, _ = patch
+        split = patches.reshape(len(patches), channels, frames, -1)
+        seen = np.isin(np.arange(frames), kept)[:, None]
+        return np.where(seen, split, 0).reshape(patches.shape)
+
+    return change
 
 
 def _by_column(x: Float, config: Config) -> Float:
@@ -69,6 +86,34 @@ def _norm_after(failure: Failure) -> Answer:
     return recipe(merge=merge)(failure)
 
 
+def _of_grid_rows(failure: Failure) -> Answer:
+    """As many neighbours of one row of the grid as a merged token has patches."""
+    places, start = [], 0
+    side = failure.run.config.merge
+    for t, h, w in grids(failure).tolist():
+        blocks = np.arange(t * h * w).reshape(t, h // side, w // side, side, side)
+        places.append(start + blocks.transpose(0, 1, 3, 2, 4).reshape(-1))
+        start += t * h * w
+    order = np.concatenate(places)  # raster order, of patches that are stored by block
+
+    def group(x: Float, config: Config) -> Float:
+        return np.reshape(x[order], (-1, config.vision_width * config.merge**2))
+
+    return recipe(group=group)(failure)
+
+
+def _joint_norm(failure: Failure) -> Answer:
+    """The merger's LayerNorm over all patches of a token."""
+    times = failure.run.config.merge**2
+
+    def norm(ops: Ops, x: Float, weight: Float, bias: Float) -> Float:
+        gain, offset = (np.tile(part, times) for part in (weight, bias))
+        joined = ops.layer_norm(x.reshape(len(x) // times, -1), gain, offset, LAYER_NORM_EPS)
+        return joined.reshape(x.shape)
+
+    return recipe(layer_norm=norm)(failure)
+
+
 def _merging() -> Iterator[Hypothesis]:
     def one(name: str, sentence: str, group: Callable[[Float, Config], Float]) -> Hypothesis:
         return Hypothesis(name, sentence, ("merger",), recipe(group=group))
@@ -78,6 +123,10 @@ def _merging() -> Iterator[Hypothesis]:
               _channels_first)  # fmt: skip
     yield one("merge-far-apart", "tokens merged from patches a quarter of the sequence apart",
               _far_apart)  # fmt: skip
+    yield Hypothesis("merge-rows", "four patches of a row of the grid merged, not 2x2 of them",
+                     ("merger",), _of_grid_rows)  # fmt: skip
+    yield Hypothesis("merge-norm-joint", "the merger's norm over the four patches of a token at "
+                     "once, not over each", ("visual.merger.ln_q",), _joint_norm)  # fmt: skip
     yield Hypothesis("merge-norm-after", "the merger's norm applied after patches are joined",
                      ("merger",), _norm_after)  # fmt: skip
     yield Hypothesis("merge-norm-missing", "the merger's norm left out", ("merger",),

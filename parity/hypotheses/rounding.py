@@ -10,11 +10,21 @@ import numpy as np
 from parity.core.rounding import rounded
 from parity.hypotheses.failure import Failure
 from parity.hypotheses.hypothesis import Answer, Hypothesis, recipe
-from parity.subjects.ops import Float, Ops
-from parity.subjects.recipe import Heads, layer_norm, linear, rms_norm, rope
+from parity.subjects.ops import Float, Ops, wide
+from parity.subjects.recipe import (
+    Heads,
+    layer_norm,
+    linear,
+    rms_norm,
+    rope,
+    rotate,
+    rotate_half,
+)
 
 Round = Callable[[Float], Float]
 NARROW = ("float16", "bfloat16")
+HF32_DROPPED = 12
+"""Bits of float32's mantissa that HF32 lacks."""
 NORMED = ("layer_norm", "rms_norm", "vision_block", "text_block", "merger")
 PROJECTED = ("linear", "head", "patch_embed")
 ATTENDED = ("vision_attention", "text_attention")
@@ -25,6 +35,10 @@ def _inputs(narrow: Round) -> Callable[..., Float]:
         return linear(ops, narrow(x), narrow(weight), bias if bias is None else narrow(bias))
 
     return project
+
+
+def _hf32_product(ops: Ops, x: Float, weight: Float, bias: Float | None) -> Float:
+    return linear(ops, hf32(x), hf32(weight), bias)
 
 
 def _norms(narrow: Round) -> dict[str, Callable[..., Float]]:
@@ -57,6 +71,22 @@ def _probabilities(narrow: Round) -> Callable[..., Float]:
     return attend
 
 
+def _softmax(narrow: Round) -> Callable[..., Float]:
+    """Each step of the softmax rounded."""
+
+    def softmax(scores: Float) -> Float:
+        powers = narrow(np.exp(narrow(scores - scores.max(axis=-1, keepdims=True))))
+        return narrow(powers / narrow(powers.sum(axis=-1, keepdims=True)))
+
+    def attend(ops: Ops, heads: Heads, mask: Float | None, factor: float) -> Float:
+        query, key, value = heads
+        scores = narrow(narrow(ops.matmul(query, np.swapaxes(key, -1, -2))) * factor)
+        scores = scores if mask is None else narrow(scores + mask)
+        return ops.matmul(softmax(scores), value)
+
+    return attend
+
+
 def _scores(narrow: Round) -> Callable[..., Float]:
     def attend(ops: Ops, heads: Heads, mask: Float | None, factor: float) -> Float:
         query, key, value = heads
@@ -76,9 +106,26 @@ def _turned(narrow: Round, which: str) -> Callable[..., Heads]:
 
 
 def _tables(narrow: Round) -> Callable[..., Float]:
-    from parity.subjects.recipe import rotate
-
     return lambda x, cos, sin: rotate(x, narrow(cos), narrow(sin))
+
+
+def _rotation(narrow: Round) -> Callable[..., Float]:
+    """Tables and each step of the rotation rounded."""
+
+    def turn(x: Float, cos: Float, sin: Float) -> Float:
+        return narrow(
+            narrow(narrow(x) * narrow(cos)) + narrow(rotate_half(narrow(x)) * narrow(sin))
+        )
+
+    return turn
+
+
+def hf32(x: Float) -> Float:
+    """Rounded to HF32, in which Ascend multiplies matrices unless told: 11 bits of mantissa."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32).astype(np.uint64)
+    half = np.uint64(1 << (HF32_DROPPED - 1))
+    dropped = np.uint64((1 << HF32_DROPPED) - 1)
+    return wide(((bits + half) & ~dropped).astype(np.uint32).view(np.float32))
 
 
 def _output(dtype: str) -> Callable[[Failure], Answer]:
@@ -93,13 +140,18 @@ def _in(dtype: str) -> Iterator[Hypothesis]:
         return rounded(x, dtype)
 
     def one(name: str, sentence: str, where: tuple[str, ...], **changes: Any) -> Hypothesis:
-        return Hypothesis(f"{name}-{dtype}", sentence.format(dtype), where, recipe(**changes))
+        answer = recipe(**changes)
+        return Hypothesis(f"{name}-{dtype}", sentence.format(dtype), where, answer, rounds=True)
 
     yield one("cache", "keys and values rounded to {}, as in a cache of that dtype", ATTENDED,
               rope=_turned(narrow, "kv"))  # fmt: skip
     yield one("queries-keys-values", "queries, keys and values rounded to {}", ATTENDED,
               rope=_turned(narrow, "qkv"))  # fmt: skip
     yield one("tables", "cosines and sines rounded to {}", ATTENDED, rotate=_tables(narrow))
+    yield one("rotation", "the rotation computed in {}, not widened to float32", ATTENDED,
+              rotate=_rotation(narrow))  # fmt: skip
+    yield one("softmax", "the softmax computed in {}, not widened to float32", ATTENDED,
+              attend=_softmax(narrow))  # fmt: skip
     yield one("probabilities", "softmax rounded to {}", ATTENDED, attend=_probabilities(narrow))
     yield one("scores", "attention scores rounded to {}", ATTENDED, attend=_scores(narrow))
     yield one("operands", "operands of the product rounded to {}", PROJECTED,
@@ -109,7 +161,12 @@ def _in(dtype: str) -> Iterator[Hypothesis]:
     yield one("norm", "the norm computed in {}, not widened to float32", NORMED, **_norms(narrow))
     yield one("norm-inner", "the norm rounded to {} before its weight", NORMED,
               rms_norm=_weighted_first(narrow))  # fmt: skip
-    yield Hypothesis(f"output-{dtype}", f"the result rounded to {dtype}", ("*",), _output(dtype))
+    yield Hypothesis(f"output-{dtype}", f"the result rounded to {dtype}", ("*",), _output(dtype),
+                     rounds=True)  # fmt: skip
 
 
-HYPOTHESES = tuple(hypothesis for dtype in NARROW for hypothesis in _in(dtype))
+HYPOTHESES = (
+    *(hypothesis for dtype in NARROW for hypothesis in _in(dtype)),
+    Hypothesis("operands-hf32", "operands of the product rounded to HF32, Ascend's default for "
+               "matrices and convolutions", PROJECTED, recipe(linear=_hf32_product)),
+)  # fmt: skip

@@ -83,6 +83,13 @@ def _interleaved(
     return chunked(positions, inverse, np.arange(len(rows)) % 3)
 
 
+def _cut_after_doubling(
+    positions: NDArray[np.float32], inverse: Angles, rows: NDArray[np.int64]
+) -> Angles:
+    """Sections of twice their length cut the doubled table: angles of a whole head."""
+    return chunked(positions, np.tile(inverse, 2), np.sort(np.tile(rows, 2)))
+
+
 def _of_row(row: int) -> MakeAngles:
     return lambda positions, inverse, rows: chunked(positions, inverse, np.full_like(rows, row))
 
@@ -108,6 +115,8 @@ def _of_text() -> Iterator[Hypothesis]:
         return Hypothesis(f"mrope-{name}", sentence, (TEXT,), answer)
 
     yield one("interleaved", "M-RoPE sections interleaved instead of chunked", text(_interleaved))
+    yield one("cut-after-doubling", "M-RoPE sections cut the table after it was doubled",
+              text(_cut_after_doubling, double=lambda table: table))  # fmt: skip
     for order in permutations(range(3)):
         if order != (0, 1, 2):
             named = ", ".join(("time", "height", "width")[i] for i in order)

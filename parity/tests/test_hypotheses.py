@@ -25,63 +25,120 @@ FAULTS = {
     "head-vocabulary-shift": ("text-only", "channels-shifted"),
 }
 """Faults with a case in which they show, and the hypothesis that has to come first."""
-SLOW = {
-    "patch-raster": ("single-image", "pixels-raster"),
-    "rope-1d": ("single-image", "positions-1d"),
-    "ln-eps": ("single-image", "layer-norm-eps-1e-05"),
-    "scale-padded-head": ("single-image", "scale-padded-128"),
-    "quick-gelu-as-gelu": ("single-image", "activation-erf-gelu"),
-    "scatter-order": ("single-image", "rows-permuted"),
+IMAGE = {
+    "rescale-twice": "pixels-rescaled-twice",
+    "channels-bgr": "pixels-bgr",
+    "resize-transposed": "grid-hw-swapped",
+    "patch-raster": "pixels-raster",
+    "placeholders-unmerged": "tokens-per-patch",
+    "vision-positions-swapped": "patches-hw-swapped",
+    "vision-positions-raster": "patches-raster",
+    "rope-1d": "positions-1d",
+    "rope-after-tokens": "positions-after-tokens",
+    "rope-text-row": "mask-of-time",
+    "rope-vision-hw": "vision-rope-hw-swapped",
+    "rope-theta-vision": "vision-rope-theta-text",
+    "rope-section-order": "mrope-order-twh",
+    "rope-section-doubled": "mrope-cut-after-doubling",
+    "rope-theta-text": "mrope-theta-vision",
+    "rope-table-interleaved": "mrope-paired",
+    "patch-one-kernel": "patch-frame-0",
+    "cast-conv": "operands-output-float16",
+    "conv-hf32": "operands-hf32",
+    "ln-eps": "layer-norm-eps-1e-05",
+    "ln-not-loaded": "layer-norm-not-loaded",
+    "quick-gelu-as-silu": "activation-silu",
+    "quick-gelu-as-gelu": "activation-erf-gelu",
+    "scale-padded-head": "scale-padded-128",
+    "merger-norm-after": "merge-norm-joint",
+    "merger-order": "merge-rows",
+    "merger-columns": "merge-by-column",
+    "scatter-order": "rows-permuted",
+}
+TEXT = {
+    "rotate-interleaved": "rotate-interleaved",
+    "scale-missing": "scale-missing",
+    "gqa-tile": "gqa-regrouped",
+    "mask-polarity": "mask-inverted",
+    "weight-untransposed": "weight-transposed",
+    "rms-plus-one": "rms-norm-weight-plus-1",
+    "rms-mean-subtracted": "rms-norm-mean-subtracted",
+    "mlp-gelu": "activation-erf-gelu",
+    "mlp-gate-up-swapped": "gate-up-swapped",
+    "matmul-hf32": "operands-hf32",
+    "residual-of-norm": "residual-normed-attention",
+    "head-tied": "head-tied",
+}
+OTHERS = {
+    "alpha-composited": ("left-padded-batch", "alpha-on-white"),
+    "padding-right": ("left-padded-batch", "tokens-padded-right"),
+    "rope-left-pad": ("left-padded-batch", "positions-mask-ignored"),
+    "mask-padding-visible": ("left-padded-batch", "mask-padding-seen"),
+    "scatter-batch": ("left-padded-batch", "rows-repeated"),
+    "scatter-transposed": ("left-padded-batch", "rows-permuted"),
     "patch-temporal": ("odd-video", "pixels-axes-fcrw-early"),
+    "odd-frames": ("odd-video", "grid-frame-dropped"),
+    "placeholders-video": ("odd-video", "tokens-image-for-video"),
+    "rope-temporal-const": ("odd-video", "positions-constant-time"),
+    "rope-temporal-seconds": ("odd-video", "positions-time-times-2"),
+    "vit-cu-seqlens-frame": ("odd-video", "segments-per-video"),
+    "vit-no-mask": ("two-images", "segments-one"),
+    "vit-mask-additive": ("two-images", "segments-additive-others"),
     "resize-bounds": ("photograph", "grid-unbounded"),
     "resample-filter": ("photograph", "resample-bilinear"),
-    "vit-no-mask": ("two-images", "segments-one"),
-    "vit-cu-seqlens-frame": ("odd-video", "segments-per-video"),
-    "rope-left-pad": ("left-padded-batch", "positions-mask-ignored"),
-    "rope-temporal-const": ("odd-video", "positions-constant-time"),
+    "rope-cache-offset": ("decoding", "positions-cache-length"),
     "rope-deltas-lost": ("decoding", "positions-cache-length"),
-    "mask-padding-visible": ("left-padded-batch", "mask-padding-seen"),
+    "rope-offset-twice": ("decoding", "positions-prompt-twice"),
+    "kv-cache-dtype": ("decoding", "cache-bfloat16"),
+    "cache-slot-overwritten": ("decoding", "cache-overwritten"),
+    "cache-unwritten-visible": ("decoding", "cache-unwritten"),
 }
+SLOW = (
+    {name: ("single-image", wanted) for name, wanted in IMAGE.items()}
+    | {name: ("text-only", wanted) for name, wanted in TEXT.items()}
+    | OTHERS
+)
 """The same, tried on request."""
+NARROW = {
+    "rope-low-precision": ("long-text", "bf16", "mrope-angles-bfloat16"),
+    "rope-inv-freq-rounded": ("single-image", "bf16", "vision-rope-frequencies-bfloat16"),
+    "rope-vision-table-rounded": ("single-image", "bf16", "output-bfloat16"),
+    "mask-fp16-inf": ("text-only", "fp16", "mask-reset"),
+}
+"""What shows in narrow dtypes only, with the dtype."""
 
 
 @cache
-def candidate():
-    """One port for all, since none of the faults here is in its loading."""
-    return Session(Settings()).candidate("fp32")
-
-
-@cache
-def session(fault, case):
-    """A run in fp32, and what its rows were judged from."""
+def session(fault, case, dtype="fp32"):
+    """A run, and what its rows were judged from."""
     seen = []
-    found = Session(Settings(cases=(case,), plant=fault), observe=seen.append)
-    found._loaded = ("fp32", candidate())
-    found.run(found.cases[0], "fp32")
+    settings = Settings(cases=(case,), dtypes=(dtype,), plant=fault)
+    found = Session(settings, observe=seen.append)
+    found.run(found.cases[0], dtype)
     return found, seen[0]
 
 
-def rows(fault, case):
-    return session(fault, case)[0].results[case, "fp32"]
+def rows(fault, case, dtype="fp32"):
+    return session(fault, case, dtype)[0].results[case, dtype]
 
 
-def failures(fault, case):
+def failures(fault, case, dtype="fp32"):
     """The wrong points of a run."""
-    kept, evidence = session(fault, case)
+    kept, evidence = session(fault, case, dtype)
     points = {point.name: point for point in kept.declared}
     return [
         failure(row, evidence, points[row.point], kept.cases[0], kept.settings.checkpoint)
-        for row in rows(fault, case)
+        for row in rows(fault, case, dtype)
         if row.verdict in WRONG
     ]
 
 
-def check_named(fault, case, wanted):
-    first = failures(fault, case)[0]
+def check_named(fault, case, wanted, dtype="fp32"):
+    first = failures(fault, case, dtype)[0]
     assert first.point.name == faults()[fault].point
     found = matches(first)
     assert found[0].hypothesis.name == wanted
-    guilty = next(row for row in rows(fault, case) if row.verdict in WRONG)
+    guilty = next(row for row in rows(fault, case, dtype) if row.verdict in WRONG)
     assert guilty.suggestions == suggest(first)
     assert guilty.suggestions[0].startswith(found[0].hypothesis.sentence)
     assert found[0].error * 10 < found[0].without
@@ -98,9 +155,16 @@ def test_so_is_every_other_that_is_known(fault):
     check_named(fault, *SLOW[fault])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", NARROW)
+def test_so_is_one_that_shows_in_narrow_dtypes_only(fault):
+    case, dtype, wanted = NARROW[fault]
+    check_named(fault, case, wanted, dtype)
+
+
 def test_at_least_twenty_faults_are_named():
     assert len(FAULTS | SLOW) >= 20
-    assert set(FAULTS | SLOW) <= set(faults())
+    assert set(FAULTS | SLOW | NARROW) <= set(faults())
 
 
 def test_nothing_is_suggested_for_a_faithful_port():
@@ -109,15 +173,15 @@ def test_nothing_is_suggested_for_a_faithful_port():
         assert row.suggestions == ()
 
 
-def wrong_value(change, point="language_model.layers.1.mlp.down_proj"):
+def wrong_value(change, point="language_model.layers.1.mlp.down_proj", dtype="fp32"):
     """The failure of a faithful run, one of whose values was changed by hand."""
-    kept, evidence = session(None, "text-only")
+    kept, evidence = session(None, "text-only", dtype)
     found = next(one for one in kept.declared if one.name == point)
     tap = evidence.forced.taps[point][0]
     changed = replace(tap, value=np.asarray(change(tap.value.copy()), tap.value.dtype))
     taps = evidence.forced.taps | {point: [changed]}
     evidence = replace(evidence, forced=replace(evidence.forced, taps=taps))
-    row = next(row for row in rows(None, "text-only") if row.point == point)
+    row = next(row for row in rows(None, "text-only", dtype) if row.point == point)
     return failure(row, evidence, found, kept.cases[0], kept.settings.checkpoint)
 
 
@@ -135,6 +199,18 @@ def test_an_unknown_mistake_gets_no_suggestion(change):
     unknown = wrong_value(change)
     assert unknown.wrong is not None
     assert suggest(unknown) == ()
+
+
+def test_a_value_of_a_narrow_dtype_is_not_called_rounded_to_it():
+    """Right values are, so that it explains nothing of the few that are wrong."""
+    unknown = wrong_value(one_wrong, dtype="bf16")
+    assert unknown.wrong is not None
+    assert suggest(unknown) == ()
+
+
+def test_a_value_that_is_rounded_is():
+    halves = wrong_value(lambda x: x.astype(np.float16))
+    assert matches(halves)[0].hypothesis.name == "output-float16"
 
 
 def test_a_right_value_has_nothing_wrong():
