@@ -93,9 +93,12 @@ def _run_all(
 
 
 def _capture(session: Session, tasks: Iterable[Task]) -> None:
-    """Make what is missing of the reference, before several processes look for it."""
+    """Make what is missing of the reference, before several processes look for it.
+
+    Of a fault's first case alone: the others are made when they are looked into.
+    """
     cases = {case.name: case for case in session.cases}
-    session.capture([(cases[name], task.dtype) for task in tasks for name in task.cases])
+    session.capture([(cases[task.cases[0]], task.dtype) for task in tasks])
     for name in {mindone.REFERENCES[dtype] for dtype in session.settings.dtypes}:
         HiddenStates(session).reference(name)
 

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,9 @@ def run_tasks(
         tasks: what to run.
         folder: of the records.
         workers: processes; with 1 everything runs in this one.
+
+    Raises:
+        ParityError: a worker died.
     """
     if workers == 1:
         yield from ((task, run_task(settings, task, folder)) for task in tasks)
@@ -48,6 +52,11 @@ def run_tasks(
             running = {pool.submit(run_task, settings, task, folder): task for task in tasks}
             for future in as_completed(running):
                 yield running[future], future.result()
+        except BrokenProcessPool as error:
+            raise ParityError(
+                "a worker process died, perhaps for lack of memory; the same command goes on from "
+                "here, with `-n 1` in one process"
+            ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

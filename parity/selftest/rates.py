@@ -110,6 +110,9 @@ def shortfalls(result: SelfTest) -> Iterator[Shortfall]:
     for dtype in result.dtypes:
         for trial in visible(result, dtype):
             yield from _of_fault(trial, result)
+    for trial in result.planted:
+        if (reason := result.hidden(trial)) and trial.outcomes[HARNESS].detected:
+            yield Shortfall(trial.dtype, str(trial.fault), "found, and declared hidden", reason)
     for trial in result.faithful:
         if first := trial.outcomes[HARNESS].first:
             yield Shortfall(trial.dtype, "none", f"false alarm in {trial.case}", f"blames {first}")

@@ -159,6 +159,8 @@ def test_what_falls_short_is_named():
         "none": "false alarm in long-text: blames lm_head",
     }
     assert all(name in table.full(found) for name in told)
+    (stale,) = shortfalls(result(trial(), FAITHFUL, hidden={"fp32": "an epsilon"}))
+    assert (stale.what, stale.reason) == ("found, and declared hidden", "an epsilon")
 
 
 def test_the_exit_status():
