@@ -27,6 +27,8 @@ MASSIVE = 6500.0
 """Of the massive channel, on every token."""
 VALUE_BIAS = 40.0
 """The bias of the values from which it is made."""
+LEAST = np.float32(2.0**-14)
+"""The smallest normal number of float16, which has all eight of bfloat16's bits from there on."""
 SCORES = 1.5
 """Standard deviation of a query's or key's number: scores of attention differ by a few."""
 UPDATE = 0.5
@@ -36,7 +38,10 @@ hold the others' size: an update has to be smaller than the stream, or layers wo
 
 
 def write_checkpoint(source: Path, seed: int, target: Path) -> None:
-    """Write a checkpoint like ``source`` with random float32 weights to ``target``.
+    """Write a checkpoint like ``source`` with random weights to ``target``.
+
+    They are float32 numbers that bfloat16 and float16 both hold, so that every dtype computes with
+    the same ones, and a capture need not tell apart what rounding them costs.
 
     Raises:
         ParityError: a file cannot be read or written.
@@ -47,6 +52,7 @@ def write_checkpoint(source: Path, seed: int, target: Path) -> None:
     shapes = dict(sorted(_shapes(source)))
     weights = {name: random_weight(name, shape, rng) for name, shape in shapes.items()}
     make_massive(weights, _text_config(source), rng)
+    weights = {name: representable(weight) for name, weight in weights.items()}
     try:
         target.mkdir(parents=True, exist_ok=True)
         for path in source.iterdir():
@@ -74,6 +80,13 @@ def random_weight(name: str, shape: tuple[int, ...], rng: np.random.Generator) -
     elif part in ("proj", "fc2", "o_proj", "down_proj"):
         gain = UPDATE
     return drawn * np.float32(gain / math.sqrt(math.prod(shape[1:])))
+
+
+def representable(weight: Weight) -> Weight:
+    """The nearest numbers that bfloat16 holds, and float16 too: what is too small for it is 0."""
+    bits = weight.view(np.uint32) + np.uint32(1 << 15)
+    rounded = (bits & np.uint32(0xFFFF0000)).view(np.float32)
+    return np.where(np.abs(rounded) < LEAST, np.float32(0), rounded)
 
 
 def make_massive(

@@ -59,6 +59,7 @@ def run(tmp_path, *arguments, case="text-only"):
         ["points"],
         ["faults"],
         ["calibrate"],
+        ["gates"],
         ["prune"],
         ["kernels"],
         ["selftest"],
@@ -72,6 +73,26 @@ def test_help_teaches(command):
 
 def test_no_command_shows_the_help():
     assert "run" in parity().stdout + parity().stderr
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ('point = "lm_haed"\nk = 9\nreason = "r"', ["'lm_haed'", "matches none of"]),
+        ('point = "lm_head"\nk = 9\nreason = ""', ["override 1: reason", "has to say something"]),
+        ('point = "lm_head"\nk = 9\nreason = "r"\nexpires = 2020-01-01',
+         ["'lm_head'", "expired on 2020-01-01"]),
+    ],
+)  # fmt: skip
+def test_an_override_that_does_not_hold_ends_the_run(tmp_path, entry, words):
+    path = tmp_path / "overrides.toml"
+    path.write_text(f"[[override]]\n{entry}\n")
+    refused(run(tmp_path, "--overrides", path), *words)
+
+
+def test_a_folder_without_gates_ends_the_run(tmp_path):
+    refused(run(tmp_path, "--gates", tmp_path), "CPU-fp32.toml", "parity calibrate")
+    refused(parity("gates", "--gates", tmp_path), "holds no gates")
 
 
 def test_lists():

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from parity.core.cases import load_cases
 from parity.core.errors import ParityError
 from parity.seeds import RANDOM, TRAINED, seeded, weights_of
-from parity.seeds_weights import MASSIVE, VALUE_BIAS
+from parity.seeds_weights import MASSIVE, VALUE_BIAS, representable
 from parity.session import Session, Settings
 
 SEED = 2
@@ -104,17 +104,28 @@ def test_weights_have_the_checkpoints_names_and_shapes(weights):
     assert all(np.isfinite(weight).all() for weight in weights.values())
 
 
+def test_weights_are_numbers_of_both_narrow_dtypes_near_what_was_drawn(weights):
+    for weight in weights.values():
+        assert (weight.view(np.uint32) & 0xFFFF == 0).all(), "bfloat16"
+        assert (weight.astype(np.float16).astype(np.float32) == weight).all()
+    assert np.mean(weights["lm_head.weight"] == 0) < 0.01
+    drawn = np.random.default_rng(0).standard_normal(1000, dtype=np.float32)
+    drawn = drawn[np.abs(drawn) > 1e-3]
+    assert np.abs(representable(drawn) / drawn - 1).max() <= 2**-8
+    assert representable(np.float32([1 + 2**-8 + 2**-20, -(1 + 2**-9)])).tolist() == [1 + 2**-7, -1]
+
+
 def test_one_channel_of_the_stream_is_made_massive_and_the_norms_after_it_make_up_for_it(weights):
     assert weights["model.layers.0.self_attn.v_proj.bias"][0] == VALUE_BIAS
     rows = weights["model.layers.0.self_attn.o_proj.weight"]
     channel = int(np.argmax(np.abs(rows).max(axis=1)))
-    assert rows[channel].sum() * VALUE_BIAS == pytest.approx(MASSIVE)
+    assert rows[channel].sum() * VALUE_BIAS == pytest.approx(MASSIVE, rel=2**-8)
     before = weights["model.layers.0.input_layernorm.weight"]
     for name in ("model.layers.0.post_attention_layernorm", "model.layers.2.input_layernorm",
                  "model.norm"):  # fmt: skip
         after = weights[f"{name}.weight"]
         others = np.delete(after, channel)
-        assert after[channel] * MASSIVE / (MASSIVE / np.sqrt(512)) == pytest.approx(1)
+        assert after[channel] * np.sqrt(512) == pytest.approx(1, rel=2**-8)
         assert 100 < np.median(others) < 1000
         assert others.min() > 50 > before.max()
 
