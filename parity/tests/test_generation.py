@@ -149,6 +149,17 @@ def results(made: GenerationCheck, dtype: str) -> list[CaseResult]:
     return [made.run(case, dtype) for case in made.session.cases]
 
 
+def test_every_call_of_a_case_is_generated():
+    """A second prompt is answered by a model that has answered another one."""
+    made = check(cases=("second-prompt",), count=2)
+    case = made.session.cases[0]
+    (found,) = results(made, "fp32")
+    assert found.passed
+    assert len(found.rows) == len(case.calls) == 2
+    first, second = made.reference(case, "fp32").rows
+    assert first != second, "one prompt was answered twice"
+
+
 def test_the_port_generates_the_references_tokens():
     (result,) = results(check(cases=("two-images",)), "fp32")
     assert result.passed

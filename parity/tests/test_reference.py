@@ -165,6 +165,26 @@ def test_the_truth_of_blocks_is_left_out_where_it_is_not_asked_for():
         assert [replace(f, local_block=None) for f in whole.points[name]] == firings
 
 
+def test_a_checkpoint_is_loaded_once_for_all_cases_of_a_dtype(tmp_path, monkeypatch):
+    from parity.adapters import torch_reference
+    from parity.job import capture_job
+
+    loaded, original = [], torch_reference.TorchReference.__init__
+
+    def init(self, checkpoint, precision_):
+        loaded.append(precision_.name)
+        original(self, checkpoint, precision_)
+
+    monkeypatch.setattr(torch_reference.TorchReference, "__init__", init)
+    settings = Settings(cases=("text-only", "marked-mask"), bundles=tmp_path)
+    capture_job(settings)
+    assert loaded == ["fp32"]
+    made = Session(settings)
+    assert all(made.bundle_folder(case, "fp32").exists() for case in made.cases)
+    capture_job(settings)
+    assert loaded == ["fp32"], "nothing was missing"
+
+
 def test_capturing_changes_nothing():
     before = logits(model(), "left-padded-batch")
     writer = captured("left-padded-batch")
