@@ -67,12 +67,16 @@ def blocks(rows: int, columns: int) -> Iterator[Block]:
     """Cut ``[rows, columns]`` into blocks, in the order in which a matrix is laid out."""
     width = min(columns, PIECE)
     height = max(1, PIECE // width)
-    full = PIECES if width == columns else 1
-    start = 0
-    while start < rows:
-        pieces = min(full, (rows - start) // height)
-        stop = start + pieces * height if pieces else rows
+    step = height * PIECES if width == columns else 1
+    for top in range(0, rows, step):
+        down = slice(top, min(top + step, rows))
+        pieces = _equal_parts(down.stop - top, height)
         for left in range(0, columns, width):
-            across = slice(left, min(left + width, columns))
-            yield Block(slice(start, stop), across, max(1, pieces))
-        start = stop
+            yield Block(down, slice(left, min(left + width, columns)), pieces)
+
+
+def _equal_parts(rows: int, most: int) -> int:
+    """Into how few equal parts of at most ``most`` rows ``rows`` can be cut."""
+    return next(
+        parts for parts in range(1, rows + 1) if rows % parts == 0 and rows // parts <= most
+    )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from parity.core.numerics import FORMATS
-from parity.core.stats import Gate, Truth, compare, robust_floor
+from parity.core.stats import EXCHANGES, Gate, Truth, compare, median_of_nine, robust_floor
 
 FP32 = FORMATS["float32"]
 GATE = Gate(whole=10, row=20, column=20, update=10)
@@ -143,6 +143,24 @@ def test_a_floor_is_never_under_a_slices_own(own):
     floor = robust_floor(own, rounding)
     assert np.all(floor >= own)
     assert np.all(floor >= rounding)
+
+
+@given(hnp.arrays(np.float64, (9, 5), elements=st.floats(0)))
+def test_the_median_of_nine_is_numpys(values):
+    with np.errstate(invalid="ignore"):
+        expected = np.median(values, axis=0)
+    assert np.array_equal(median_of_nine(list(values)), expected, equal_nan=True)
+
+
+def test_every_exchange_is_needed_for_the_median(monkeypatch):
+    """All ways in which nine zeros and ones can stand: what sorts these, sorts anything."""
+    every = [np.array([float(n >> bit & 1) for n in range(512)]) for bit in range(9)]
+    expected = np.median(every, axis=0)
+    assert np.array_equal(median_of_nine(list(every)), expected)
+    for left_out in range(len(EXCHANGES)):
+        fewer = EXCHANGES[:left_out] + EXCHANGES[left_out + 1 :]
+        monkeypatch.setattr("parity.core.stats.EXCHANGES", fewer)
+        assert not np.array_equal(median_of_nine(list(every)), expected)
 
 
 @settings(max_examples=200, deadline=None)
