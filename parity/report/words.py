@@ -16,6 +16,14 @@ class Meaning:
     next: str
 
 
+BY_KERNEL = Meaning(
+    "Over its gate on the reference's own inputs, by what this device's kernel of one primitive "
+    "gets wrong; the formula is right.",
+    "Call another operator of the framework here, or accept it: write an override of this point "
+    "with the reason, and pass its file as --overrides.",
+)
+"""Of a guilty point that a kernel accounts for."""
+
 MEANINGS: dict[Verdict, Meaning] = {
     Verdict.GUILTY: Meaning(
         "Wrong even when it is fed the reference's own inputs: the fault is inside this module.",
@@ -120,6 +128,8 @@ def meaning(row: Row) -> Meaning:
     known = MEANINGS[row.verdict]
     if row.verdict is not Verdict.GUILTY:
         return known
+    if row.kernel is not None:
+        return BY_KERNEL
     return Meaning(known.means, f"{known.next} {_hint(row)}")
 
 

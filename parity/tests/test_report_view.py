@@ -211,6 +211,13 @@ def test_the_next_step_depends_on_the_size_of_the_error():
     assert "index arithmetic" in meaning(exact).next
 
 
+def test_a_point_that_a_kernel_accounts_for_asks_for_an_override():
+    coarse = row(0, "a", Verdict.GUILTY, local=comparison(12.0), kernel="exp: 25 times")
+    assert "kernel" in meaning(coarse).means
+    assert "override" in meaning(coarse).next
+    assert "override" not in meaning(row(0, "a", Verdict.GUILTY, local=comparison(12.0))).next
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.0, "0"), (-0.0, "0"), (1.0, "1"), (8.0, "8"), (1.2345, "1.23"), (31.27, "31.3"),
