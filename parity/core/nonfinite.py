@@ -41,13 +41,14 @@ class Census:
 
     def set_apart(self, part: Operands, block: Block) -> Operands:
         """Count a block, and return it in float64 with zeros for what both sides have alike."""
-        candidate, reference = kinds(part.candidate), kinds(part.reference)
+        wide = part.map(lambda operand: operand.astype(np.float64))
+        candidate, reference = kinds(wide.candidate), kinds(wide.reference)
         alike = (candidate == reference) & (candidate != FINITE)
         self.alike += int(np.count_nonzero(alike))
         self.unlike += int(np.count_nonzero(candidate != reference))
         self._count("candidate", candidate, block)
         self._count("reference", reference, block)
-        return part.map(lambda operand: np.where(alike, 0, operand.astype(np.float64)))
+        return wide.map(lambda operand: np.where(alike, 0, operand))
 
     def _count(self, side: str, found: NDArray[np.int8], block: Block) -> None:
         """Add what one side holds in a block."""

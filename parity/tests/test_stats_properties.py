@@ -308,6 +308,17 @@ def test_the_cosine_is_undefined_for_zeros_and_signed():
     assert judged(one * np.float32(1e-20), one).cosine == pytest.approx(1)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.int64, np.uint8, np.float16, np.float64])
+def test_values_of_another_type_are_judged_as_their_numbers(dtype):
+    reference = (np.abs(values((12, 9))) * 3).astype(dtype)
+    assert judged(reference, reference).ok
+    wrong = at(reference, 40, not reference.reshape(-1)[40])
+    found = judged(wrong, reference)
+    assert not found.ok
+    assert found.max_index == (4, 4)
+    assert found.max_abs == abs(float(wrong[4, 4]) - float(reference[4, 4]))
+
+
 @pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0), (2, 0, 3)], ids=str)
 def test_nothing_is_refused(shape):
     empty = np.zeros(shape, np.float32)
