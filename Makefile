@@ -10,7 +10,7 @@ RUN_ARGS ?=
 DTYPES := --dtype fp32 --dtype fp16 --dtype bf16 --dtype ascend-mixed
 BENCH_ARGS ?=
 
-.PHONY: help setup parity generation selftest test test-slow check format bench-port bench-mindnlp bench-compare prune fixtures gates figures screenshots lock clean
+.PHONY: help setup parity generation selftest test test-slow check format bench-port bench-mindnlp bench-compare bench-harness prune fixtures gates figures screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ bench-mindnlp: ## Make an environment with MindNLP, which bench-port then measur
 
 bench-compare: $(READY) ## Measure the comparison of two tensors against plain NumPy and a copy
 	$(BIN)/python -m parity.bench.compare $(BENCH_ARGS)
+
+bench-harness: $(READY) ## Measure what the harness itself costs beside the bare forward passes
+	$(BIN)/python -m parity.bench.harness $(BENCH_ARGS)
 
 prune: $(READY) ## Remove captures that nothing uses any more
 	$(BIN)/python -m parity prune

@@ -66,6 +66,8 @@ class Session:
     observe: Callable[[Evidence], None] = lambda evidence: None
     """Called with what a run recorded, before it is let go: for other ways of judging it."""
     results: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
+    failures: dict[tuple[str, str], ParityError] = field(default_factory=dict)
+    """Runs that could not be made."""
     opened: dict[str, str] = field(default_factory=dict)
     """Bundles used: folder name to the hash of the key."""
     prove: bool = False
@@ -133,8 +135,14 @@ class Session:
             ParityError: the reference or the candidate cannot be run at all.
         """
         key = (case.name, dtype)
+        if key in self.failures:
+            raise self.failures[key]  # what failed is not tried again for every test
         if key not in self.results:
-            self.results[key] = self._run(case, dtype, stages)
+            try:
+                self.results[key] = self._run(case, dtype, stages)
+            except ParityError as error:
+                self.failures[key] = error
+                raise
         return self.results[key]
 
     @cached_property
@@ -297,7 +305,8 @@ class Session:
     def planting(self, fault: str) -> Session:
         """The same session with a fault planted, on the candidate that is loaded here."""
         settings = replace(self.settings, plant=fault)
-        return replace(self, settings=settings, results={}, opened={}, invalid=[], covered=[])
+        return replace(self, settings=settings, results={}, failures={}, opened={}, invalid=[],
+                       covered=[])  # fmt: skip
 
     _loaded: tuple[str, Any] | None = field(default=None, repr=False)
 

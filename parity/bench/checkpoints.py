@@ -26,6 +26,9 @@ SHAPES: Mapping[str, Mapping[str, int]] = {
     # Two decoder layers of the 2B size; the least vision tower that fits beside them.
     "decoder": {"depth": 1, "embed_dim": 32, "vision_heads": 2, "hidden": 1536, "heads": 12,
                 "kv_heads": 2, "mlp": 8960, "layers": 2},
+    # What the harness's own cost is measured on: both towers of a middle size.
+    "middle": {"depth": 8, "embed_dim": 512, "vision_heads": 8, "hidden": 512, "heads": 4,
+               "kv_heads": 2, "mlp": 1408, "layers": 8},
     # For tests of the machinery.
     "toy": {"depth": 1, "embed_dim": 32, "vision_heads": 2, "hidden": 256, "heads": 2,
             "kv_heads": 1, "mlp": 48, "layers": 1},
