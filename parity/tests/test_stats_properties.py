@@ -300,6 +300,13 @@ def test_saturated_values_are_counted_on_both_sides(shape, seed, many, few):
     assert (under.saturated, under.reference_saturated) == (0, 0)
 
 
+def test_infinities_that_both_sides_have_are_saturated_too():
+    both = at(values((6, 9), "float16"), [3, 20], [math.inf, -math.inf])
+    found = judged(both, both, "float16")
+    assert (found.saturated, found.reference_saturated) == (2, 2)
+    assert found.ok
+
+
 def test_the_cosine_is_undefined_for_zeros_and_signed():
     one = values((3, 5))
     assert math.isnan(judged(np.zeros_like(one), one).cosine)
