@@ -73,8 +73,11 @@ def _norm_not_widened(original: Callable[..., Any]) -> Callable[..., Any]:
         from qwen2vl_ms import ops
 
         wide = ops.cast(x, ms.float32)
-        squares = ops.rounded(wide * wide, x.dtype)
-        mean = ops.rounded(mint.mean(squares, -1, True), x.dtype)
+        total = ops.rounded(wide * wide, x.dtype)
+        while total.shape[-1] % 2 == 0:  # pairs of sums, as a vector unit adds them
+            half = total.shape[-1] // 2
+            total = ops.rounded(total[..., :half] + total[..., half:], x.dtype)
+        mean = ops.rounded(mint.sum(total, -1, True) / x.shape[-1], x.dtype)
         scale = ops.rounded(mint.rsqrt(ops.rounded(mean + self.eps, x.dtype)), x.dtype)
         return ops.cast(self.weight * ops.rounded(wide * scale, x.dtype), x.dtype)
 
@@ -144,7 +147,7 @@ def _rotated_narrow(original: Callable[..., Any]) -> Callable[..., Any]:
         heads = ops.rotate(ops.cast(heads, cos.dtype), cos, sin, self.hidden)
         return ops.settled(heads, self.kernel, self.hidden, self.dtype)
 
-    return in_layer(".blocks.1.", faulty)(original)
+    return in_layer(".blocks.3.", faulty)(original)
 
 
 FAULTS = (
@@ -159,8 +162,9 @@ FAULTS = (
           "language_model.layers.0.mlp.down_proj", EVERY, "layers:Linear.construct",
           _linear_hf32, hidden("HF32 holds every value of a narrow dtype", *HALF)),
     Fault("rotate-low-precision", "the vision tower's rotation not widened, in one block",
-          "transformers 35966", "visual.blocks.1.attn", VISUAL,
-          "vision:VisionAttention._rotated", _rotated_narrow, hidden(WIDE, "fp32")),
+          "transformers 35966", "visual.blocks.3.attn", VISUAL,
+          "vision:VisionAttention._rotated", _rotated_narrow,
+          {"fp32": WIDE, "ascend-mixed": "attention in float16 differs by as much already"}),
     Fault("rms-low-precision", "an RMSNorm not widened to float32", "general",
           "language_model.layers.0.input_layernorm", EVERY, "layers:RMSNorm.construct",
           _norm_not_widened, hidden(WIDE, "fp32")),
@@ -172,7 +176,9 @@ FAULTS = (
                     *HALF)}),
     Fault("softmax-low-precision", "the softmax not widened to float32, in one layer",
           "tinygrad 12280", "language_model.layers.1.self_attn", EVERY,
-          "text:Qwen2VLAttention.mix", _softmax(_softmax_not_widened, 1), hidden(WIDE, "fp32")),
+          "text:Qwen2VLAttention.mix", _softmax(_softmax_not_widened, 1),
+          {"fp32": WIDE,
+           **hidden("its further roundings stay under twice the reference's own error", *HALF)}),
     Fault("mask-fp16-inf", "masked scores, infinite in float16, set to 0, in one layer",
           "transformers 35151", "language_model.layers.0.self_attn", EVERY,
           "text:Qwen2VLAttention.mix", _softmax(_infinite_reset, 0),
