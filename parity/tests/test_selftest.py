@@ -19,7 +19,7 @@ from parity.selftest.outcome import Outcome, blamed, outcome, own
 from parity.selftest.plan import Task, faithful_tasks, fault_tasks, select_faults
 from parity.selftest.rates import METHODS, goals, rate, shortfalls
 from parity.selftest.records import Records
-from parity.selftest.result import Declared, Seeds, SelfTest, from_json, to_json
+from parity.selftest.result import Declared, Seeds, SelfTest, from_json, read, to_json
 from parity.selftest.trial import HARNESS, WATCHED, Trial, margin_of, run_trial
 from parity.session import Session, Settings
 
@@ -324,6 +324,43 @@ def test_the_block_takes_its_place_and_nothing_else():
     for bad in ("nothing", readme.BEGIN, f"{readme.END}{readme.BEGIN}", text + text):
         with pytest.raises(ParityError, match="README"):
             readme.replaced(bad, "x")
+
+
+def test_the_documents_are_written_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
+    monkeypatch.setattr(readme, "DOCS", tmp_path / "docs")
+    (tmp_path / "README.md").write_text(f"a\n{readme.BEGIN}\n{readme.END}\nb\n")
+    found = result(trial(), FAITHFUL)
+    readme.write_documents(found)
+    assert readme.current((tmp_path / "README.md").read_text()) == readme.block(found)
+    assert read(tmp_path / "docs" / "selftest.json") == found
+    assert (tmp_path / "docs" / "selftest.md").read_text() == table.full(found)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "README.md", "docs", "selftest.json", "selftest.md",
+    ]  # fmt: skip
+
+
+def test_the_readme_shows_the_last_run():
+    found = read(readme.RECORD)
+    assert readme.current(readme.README.read_text()) == readme.block(found)
+    assert (readme.DOCS / "selftest.md").read_text() == table.full(found)
+    changed = replace(found, trials=found.trials[1:])
+    assert readme.block(changed) != readme.block(found), "a trial less would be noticed"
+
+
+def test_the_last_run_was_of_todays_faults_in_every_dtype():
+    found = read(readme.RECORD)
+    assert list(found.faults) == list(catalogue())
+    pairs = [(t.fault, t.dtype) for t in found.planted]
+    assert sorted(pairs) == sorted((name, dtype) for name in catalogue() for dtype in found.dtypes)
+    for name, one in found.faults.items():
+        assert one.point == catalogue()[name].point
+        assert dict(one.hidden) == dict(catalogue()[name].hidden)
+    cases = {case.name for case in session().cases}
+    assert {(t.case, t.dtype) for t in found.faithful} == {
+        (c, d) for c in cases for d in found.dtypes
+    }
 
 
 def test_the_csv_has_a_line_for_each_method():
