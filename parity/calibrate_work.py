@@ -92,6 +92,8 @@ def _attempt(plan: Plan, task: Task) -> bool:
 def _seed(plan: Plan, seed: int) -> None:
     """Measure what is missing of one seed; its inputs, weights and captures are temporary."""
     missing = plan.missing(seed)
+    if not missing:
+        return  # another process was quicker
     with _folder(plan, seed) as folder:
         settings = seeded(plan.settings, seed, folder)
         session = open_session(settings)
