@@ -84,7 +84,8 @@ def fit(
     }
     largest = {key: one.largest for key, one in distributions.items()}
     own_role = {record.fault: role(known[record.fault or ""].point) for record in faults}
-    faults = [one for one in faults if ("local", own_role[one.fault], "whole") in largest]
+    measured = {name for _, name, _ in largest}
+    faults = [one for one in faults if own_role[one.fault] in measured]
     shown = {record.fault or "": _own(record, known, largest) for record in faults}
     caught: dict[Key, float] = {}
     for name, own in shown.items():
@@ -156,7 +157,8 @@ def _own(
     found = {(scope, role(point), name): max(map(_number, ratios)) for name, ratios in figures}
     found = {key: ratio for key, ratio in found.items() if key in largest}
     fails = any(line.startswith(f"{point}: ") for line in record.wrong)
-    return found or {("local", role(point), "whole"): math.inf if fails else 0.0}
+    any_figure = next(key for key in largest if key[1] == role(point))
+    return found or {any_figure: math.inf if fails else 0.0}
 
 
 def _number(ratio: float) -> float:
