@@ -223,8 +223,8 @@ def looking_changes_nothing(free: Trace, again: Callable[[], Trace]) -> Iterator
     if _differ(plain, again()) is not None:
         yield (
             f"the candidate does not repeat itself: {changed} of two runs on the same inputs "
-            "differs in its bits. Look for randomness (a dropout, set_train), or set the device "
-            "to deterministic arithmetic"
+            "differs in its bits. Look for randomness (a dropout, set_train), for something that "
+            "a call leaves behind for the next, or set the device to deterministic arithmetic"
         )
     else:
         yield (
