@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -161,10 +161,28 @@ class Failure:
         given = inner_outputs(self.bundle, self.point.name, self.index) if module else {}
         return Run(weights, config, given=given)
 
-    def computed(self, recipe: Recipe = RIGHT, run: Run | None = None) -> Float | None:
-        """What the wrong value would be, were ``recipe`` what the module does."""
-        run = run or self.run
-        run = Run(run.weights, run.config, run.ops, recipe, run.given)
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """Modules inside that compute for themselves: none where the reference's stand in."""
+        if self.run.given:
+            return ()
+        run = replace(self.run, arrived={})
+        run.module(self.point.name, self._inputs)
+        return tuple(run.arrived)
+
+    def computed(
+        self, recipe: Recipe = RIGHT, run: Run | None = None, part: str | None = None
+    ) -> Float | None:
+        """What the wrong value would be, were ``recipe`` what the module does.
+
+        Args:
+            recipe: the choices to try.
+            run: with other weights; ``None`` for the right ones.
+            part: the module inside that alone makes them; ``None`` for all.
+        """
+        run = replace(run or self.run, arrived={})
+        changed = {"recipe": recipe} if part is None else {"recipes": {part: recipe}}
+        run = replace(run, **changed)
         output = run.module(self.point.name, self._inputs)
         if self.wrong is None or self.wrong.where == self.point.name:
             return output

@@ -15,9 +15,13 @@ from parity.core.trace import Array
 from parity.hypotheses.failure import Failure, Wrong
 from parity.subjects.modules import RIGHT
 from parity.subjects.ops import Float, wide
+from parity.subjects.roles import role
 
 FAR = 4.0
 """How many times more of its gate the candidate has to use against the truth."""
+NOISIER, FARTHER = 4.0, 1000.0
+"""A wrong formula may magnify rounding more than the right one, as attention without its scale
+does: so many gates are allowed to one that explains all but a thousandth of the error."""
 NEARLY_ALL = 0.98
 """Share of values that rounding hypotheses have to hit."""
 FEW = 0.5
@@ -34,7 +38,10 @@ class Alternative:
     detail: str = ""
 
 
-Answer: TypeAlias = "Array | Alternative | None"
+Answer: TypeAlias = "Array | Alternative | list[Array | Alternative] | None"
+"""What a hypothesis gives: one value, several to choose from, or none."""
+LEAVES = ("layer_norm", "rms_norm", "linear")
+"""Roles of which a block has several, which are choices of a recipe by the same names."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Hypothesis:
     where: tuple[str, ...]
     """Roles of the points it can be about, or patterns of their names."""
     answer: Callable[[Failure], Answer]
-    """The value that follows from it; ``None`` where it does not apply."""
+    """What follows from it; ``None`` where it does not apply."""
     general: bool = False
     """Whether it tells what the value looks like rather than what was done."""
     rounds: bool = False
@@ -85,9 +92,18 @@ class Match:
 
 def fit(hypothesis: Hypothesis, failure: Failure) -> Match | None:
     """The match of a hypothesis, or ``None`` where it does not explain the failure."""
-    wrong, answer = failure.wrong, hypothesis.answer(failure)
-    if wrong is None or answer is None:
+    if failure.wrong is None:
         return None
+    answer = hypothesis.answer(failure)
+    answers = answer if isinstance(answer, list) else [answer]
+    fits = [_match(hypothesis, one, failure.wrong, failure) for one in answers if one is not None]
+    return min((match for match in fits if match), key=lambda match: match.used, default=None)
+
+
+def _match(
+    hypothesis: Hypothesis, answer: Array | Alternative, wrong: Wrong, failure: Failure
+) -> Match | None:
+    """The match of one of a hypothesis's answers."""
     found = answer if isinstance(answer, Alternative) else Alternative(answer)
     value = np.asarray(found.value)
     if value.shape != wrong.candidate.shape or not np.all(np.isfinite(wide(value))):
@@ -96,7 +112,7 @@ def fit(hypothesis: Hypothesis, failure: Failure) -> Match | None:
         used, error, without = _exact(value, wrong, failure.point.kind)
     else:
         used, error, without = _judged(wide(value), wrong, failure, hypothesis.rounds)
-    return Match(hypothesis, error, without, used, found.detail) if used <= 1 else None
+    return Match(hypothesis, error, without, used, found.detail) if np.isfinite(used) else None
 
 
 def _exact(value: Array, wrong: Wrong, kind: Kind) -> tuple[float, float, float]:
@@ -116,7 +132,7 @@ def _judged(
     right = wrong.against(wrong.truth, failure.dtype, failure)
     found = wrong.against(wide(value), failure.dtype, failure)
     used, before = found.worst[1].used, right.worst[1].used
-    fits = used <= 1 and used * FAR <= before
+    fits = (used <= 1 and used * FAR <= before) or (used <= NOISIER and used * FARTHER <= before)
     return (used if fits else np.inf), found.whole.error, right.whole.error
 
 
@@ -145,6 +161,18 @@ def _distance(candidate: Array, value: Array) -> float:
 
 
 def recipe(**changes: Callable[..., Any]) -> Callable[[Failure], Answer]:
-    """The module computed with some of its choices replaced."""
+    """The module computed with some of its choices replaced.
+
+    Where a block is looked at as a whole, a norm or a projection may be wrong alone among several.
+    """
     other = replace(RIGHT, **changes)
-    return lambda failure: failure.computed(other)
+
+    def answer(failure: Failure) -> Answer:
+        everywhere = failure.computed(other)
+        alone = [part for part in failure.parts if role(part) in LEAVES and role(part) in changes]
+        if not alone or everywhere is None:
+            return everywhere
+        found = [(failure.computed(other, part=part), f"in {part}") for part in alone]
+        return [everywhere, *(Alternative(value, at) for value, at in found if value is not None)]
+
+    return answer

@@ -233,8 +233,8 @@ def _of_segments() -> Iterator[Hypothesis]:
     def one(name: str, sentence: str, change: Callable[[Failure, Ints], Answer]) -> Hypothesis:
         return Hypothesis(f"segments-{name}", sentence, (SEGMENTS,), _reference(change))
 
-    yield one("one", "one segment over all pictures", lambda f, own: own[[0, -1]])
     yield one("per-video", "one segment for a whole video instead of one a frame", _one_per_grid)
+    yield one("one", "one segment over all pictures", lambda f, own: own[[0, -1]])
     yield one("no-zero", "the leading 0 left out", lambda f, own: own[1:])
     yield one("merged", "boundaries counted in merged tokens", _of_tokens)
     yield one("lengths", "lengths instead of boundaries", lambda f, own: np.diff(own))

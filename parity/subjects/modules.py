@@ -8,7 +8,7 @@ argument whatever its name; members of a tuple have a number each.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -37,6 +37,8 @@ class Run:
     config: Config
     ops: Ops = EXACT
     recipe: Recipe = RIGHT
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    """Other choices of single modules, with all that is inside them."""
     given: Mapping[str, Float] = field(default_factory=dict)
     """Outputs that modules inside hand on instead of their own, as in the forced run."""
     arrived: dict[str, Float] = field(default_factory=dict)
@@ -52,8 +54,9 @@ class Run:
         if formula is None:
             known = ", ".join(FORMULAS)
             raise ParityError(f"{name} is not computed in NumPy; modules are: {known}")
+        run = replace(self, recipe=self.recipes[name]) if name in self.recipes else self
         try:
-            return formula(self, name, inputs)
+            return formula(run, name, inputs)
         except KeyError as error:
             raise ParityError(f"{name} needs the input {error}; it has {sorted(inputs)}") from error
 

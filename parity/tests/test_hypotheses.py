@@ -156,6 +156,25 @@ def test_so_is_every_other_that_is_known(fault):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "wanted", "part"),
+    [("attn-bias-dropped", "bias-dropped", "language_model.layers.2.self_attn.k_proj"),
+     ("rms-eps", "rms-norm-eps-1e-05", "language_model.layers.1.input_layernorm"),
+     ("mlp-gelu", "activation-erf-gelu", "")],
+)  # fmt: skip
+def test_a_block_that_is_looked_at_as_a_whole_is_explained_too(fault, wanted, part):
+    seen = []
+    settings = Settings(cases=("text-only",), plant=fault, level="block")
+    found = Session(settings, observe=seen.append)
+    guilty = next(row for row in found.run(found.cases[0], "fp32") if row.verdict in WRONG)
+    point = next(point for point in found.points if point.name == guilty.point)
+    best = matches(failure(guilty, seen[0], point, found.cases[0], settings.checkpoint))[0]
+    assert best.hypothesis.name == wanted
+    assert best.detail == (f"in {part}" if part else "")
+    assert guilty.suggestions[0] == best.text
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", NARROW)
 def test_so_is_one_that_shows_in_narrow_dtypes_only(fault):
     case, dtype, wanted = NARROW[fault]
