@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from parity.core.trace import Array
 from parity.hypotheses.failure import Failure
 from parity.hypotheses.hypothesis import Answer, Hypothesis
+from parity.subjects.modules import call_firings
 
 Ints: TypeAlias = NDArray[np.int64]
 POSITIONS, PATCHES = "language_model.position_ids", "visual.position_ids"
@@ -34,8 +35,13 @@ def _reference(change: Callable[[Failure, Ints], Answer]) -> Callable[[Failure],
 
 
 def _prompt(change: Callable[[Failure, Ints], Answer]) -> Callable[[Failure], Answer]:
-    """The same, for the prompt alone."""
-    return _reference(lambda failure, own: None if failure.step else change(failure, own))
+    """The same, for the prompt alone, or the first part of it."""
+
+    def answer(failure: Failure, own: Ints) -> Answer:
+        first = failure.index == call_firings(failure.bundle, failure.index).start
+        return change(failure, own) if first else None
+
+    return _reference(answer)
 
 
 def _mask(failure: Failure) -> Ints:
@@ -55,7 +61,7 @@ def _plain(failure: Failure, own: Ints) -> Answer:
 
 def _plain_masked(failure: Failure, own: Ints) -> Answer:
     mask = _mask(failure)
-    positions = np.cumsum(mask, axis=1) - 1
+    positions = np.cumsum(mask != 0, axis=1) - 1
     return np.broadcast_to(np.where(mask == 0, 1, positions), own.shape)
 
 
@@ -126,11 +132,26 @@ def _rows_rotated(failure: Failure, own: Ints) -> Answer:
     return np.roll(own, 1, axis=1)
 
 
-def _of_first_sample(failure: Failure, own: Ints) -> Answer:
-    """Zero after the last picture, which a mask of sample numbers calls the second sample."""
-    types = _types(failure)
-    last = types.shape[1] - np.argmax(types[:, ::-1] != 0, axis=1)
-    return np.where(np.arange(own.shape[2]) < last[:, None], own, 0)
+def _of_ones(failure: Failure, own: Ints) -> Answer:
+    """0 where the mask is not 1."""
+    return np.where(_mask(failure) == 1, own, 0)
+
+
+def _not_cut(failure: Failure, own: Ints) -> Answer:
+    """Of a later part of a prompt: the positions that the prompt begins with."""
+    start = call_firings(failure.bundle, failure.index).start
+    first = failure.value(POSITIONS, start)
+    if failure.step or failure.index == start or first is None:
+        return None
+    return _ints(first)[..., : own.shape[2]]
+
+
+def _stale_deltas(failure: Failure, own: Ints) -> Answer:
+    """Of a decoding step of a later call: with the rope deltas of the call before."""
+    if not failure.step or not failure.call:
+        return None
+    before, now = (failure.value("rope_deltas", failure.call - back) for back in (1, 0))
+    return None if before is None or now is None else own + (_ints(before) - _ints(now))[None]
 
 
 def _cache_length(failure: Failure, own: Ints) -> Answer:
@@ -144,7 +165,7 @@ def _no_deltas(failure: Failure, own: Ints) -> Answer:
     """Of a decoding step: the real tokens before it, pictures counted by their tokens."""
     if not failure.step:
         return None
-    count = _mask(failure).sum(axis=1) + failure.step - 1
+    count = np.count_nonzero(_mask(failure), axis=1) + failure.step - 1
     return np.broadcast_to(count[None, :, None], own.shape)
 
 
@@ -177,8 +198,12 @@ def _of_positions() -> Iterator[Hypothesis]:
     yield one("picture-from-zero", "a picture's positions start at 0, not after the text",
               _prompt(_by_run(_from_zero)))  # fmt: skip
     yield one("mask-ignored", "the attention mask ignored: padding counted", _prompt(_without_mask))
-    yield one("mask-ones", "only mask values equal to 1 accepted: later samples get 0",
-              _prompt(_of_first_sample))  # fmt: skip
+    yield one("mask-ones", "only mask values equal to 1 accepted: other tokens get position 0",
+              _prompt(_of_ones))  # fmt: skip
+    yield one(
+        "not-cut", "the prompt's first positions for a later part of it", _reference(_not_cut)
+    )
+    yield one("deltas-stale", "rope deltas of an earlier prompt", _reference(_stale_deltas))
     yield one("after-tokens", "text goes on after as many positions as a picture has tokens",
               _prompt(_after_tokens))  # fmt: skip
     yield one("rows-rotated", "rows of the batch exchanged", _prompt(_rows_rotated))
