@@ -29,11 +29,23 @@ def catalogue() -> tuple[Hypothesis, ...]:
         layers,
         layout,
         pixels,
+        positions,
         rounding,
         tables,
     )
 
-    parts = (layers, attention, layout, tables, integers, grids, pixels, rounding, general)
+    parts = (
+        layers,
+        attention,
+        layout,
+        tables,
+        positions,
+        integers,
+        grids,
+        pixels,
+        rounding,
+        general,
+    )
     return tuple(hypothesis for part in parts for hypothesis in part.HYPOTHESES)
 
 
