@@ -23,6 +23,7 @@ def catalogue() -> tuple[Hypothesis, ...]:
     """Every hypothesis, those that say what was done before those that say what it looks like."""
     from parity.hypotheses import (
         attention,
+        caches,
         general,
         grids,
         integers,
@@ -37,6 +38,7 @@ def catalogue() -> tuple[Hypothesis, ...]:
     parts = (
         layers,
         attention,
+        caches,
         layout,
         tables,
         positions,
