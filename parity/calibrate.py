@@ -23,7 +23,7 @@ from parity.core.files import temporary_beside
 from parity.core.gates_file import GatesFile, gates_path, gates_text, read_gates_file
 from parity.core.numerics import PRECISIONS
 from parity.options import Bundles, Cases, CasesFile, Checkpoint, GatesFolder
-from parity.session import version
+from parity.provenance import version
 from parity.settings import Settings, default_bundles
 
 SAY_SECONDS = 30.0

@@ -98,7 +98,7 @@ def _seed(plan: Plan, seed: int) -> None:
         settings = seeded(plan.settings, seed, folder)
         session = open_session(settings)
         cases = {case.name: case for case in session.cases}
-        session.capture([(cases[case.name], dtype) for case, dtype in missing])
+        session.references.capture([(cases[case.name], dtype) for case, dtype in missing])
         for case, dtype in missing:
             _live()
             record = measure(session, cases[case.name], dtype, seed, weights_of(seed))

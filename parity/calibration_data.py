@@ -26,11 +26,12 @@ from pathlib import Path
 
 from parity.core.cases import Case
 from parity.core.errors import ParityError
-from parity.core.files import temporary_beside
+from parity.core.files import file_hash, temporary_beside
 from parity.core.points import Point
 from parity.core.store import json_hash
 from parity.core.tolerance import Gates
-from parity.session import Session, file_hash, version
+from parity.provenance import version
+from parity.session import Session
 from parity.settings import HERE, Settings
 from parity.subjects.roles import role
 
@@ -111,7 +112,7 @@ class Plan:
     def folder(self, case: Case, dtype: str, faults: bool = False) -> Path:
         """Where the measurements of one case and dtype are."""
         if (case.name, dtype, faults) not in self._folders:
-            key = json_hash([self.session.bundle_key(case, dtype), self._sources,
+            key = json_hash([self.session.references.key(case, dtype), self._sources,
                              self._fault_sources if faults else "", self.settings.device,
                              self.settings.candidate])  # fmt: skip
             name = f"{'faults-' if faults else ''}{case.name}-{dtype}-{key[:16]}"

@@ -15,11 +15,11 @@ from typing import Any
 
 from parity.core.cases import Case
 from parity.core.errors import ParityError
-from parity.core.files import locked
+from parity.core.files import file_hash, locked
 from parity.core.generation import FORMAT, Generation, RowResult, judge_row
 from parity.core.numerics import precision
 from parity.core.store import json_hash
-from parity.session import Session, file_hash, told
+from parity.session import Session, told
 from parity.settings import HERE, Settings, load_by_name
 
 GENERATORS = {"mindspore": "parity.adapters.mindspore_generation:MindSporeGenerator"}
@@ -180,7 +180,7 @@ class GenerationCheck:
 
     def key(self, case: Case, dtype: str) -> dict[str, object]:
         """Everything the reference's tokens and numbers depend on."""
-        shared = self.session.bundle_key(case, dtype)
+        shared = self.session.references.key(case, dtype)
         own = {
             "format": FORMAT,
             "count": self.count,

@@ -45,7 +45,7 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunRes
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("reference", total=None)
-        session.capture(pairs)
+        session.references.capture(pairs)
         for number, (case, dtype) in enumerate(pairs, 1):
             progress.update(task, description=f"{number}/{len(pairs)} {case.name} {dtype}")
             session.run(case, dtype)
@@ -103,12 +103,12 @@ def capture_job(settings: Settings) -> None:
     for dtype in dict.fromkeys(precision(name).reference for name in settings.dtypes):
         reference = None
         for case in session.cases:
-            folder = session.bundle_folder(case, dtype)
+            folder = session.references.folder(case, dtype)
             with locked(folder):
                 if folder.exists():
                     continue
                 print(f"capturing {case.name} {dtype}", file=sys.stderr, flush=True)
                 reference = reference or kind(settings.checkpoint, precision(dtype))
-                writer = BundleWriter(session.bundle_key(case, dtype))
+                writer = BundleWriter(session.references.key(case, dtype))
                 reference.capture(case, session.declared, writer)
                 writer.write(folder)

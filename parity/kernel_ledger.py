@@ -55,7 +55,7 @@ def ledger_of(session: Session) -> list[dict[str, object]]:
     for dtype in session.settings.dtypes:
         bench = workbench_of(session, dtype, session.declared)
         if bench is not None:
-            rows += measure(bench, session.bundle(case, dtype), case.name)
+            rows += measure(bench, session.references.open(case, dtype), case.name)
     return rows
 
 
@@ -112,7 +112,7 @@ def kernels(
     )  # fmt: skip
     session = Session(chosen, say=lambda line: typer.echo(line, err=True))
     session.validate(judging=False)
-    session.capture([(session.cases[0], name) for name in chosen.dtypes])
+    session.references.capture([(session.cases[0], name) for name in chosen.dtypes])
     rows = ledger_of(session)
     if not rows:
         raise ParityError(

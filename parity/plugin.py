@@ -212,7 +212,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
               if (c.name, d) in state.stages]  # fmt: skip
     try:
         check_replaceable(state.report)
-        state.session.capture(wanted)
+        state.session.references.capture(wanted)
     except ParityError as error:
         state.problem = f"could not run: {error}"
         if not hasattr(session.config, "workeroutput"):

@@ -9,8 +9,11 @@ import shlex
 import subprocess
 import sys
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from parity.core.files import file_hash
 
 if TYPE_CHECKING:
     from parity.session import Session
@@ -22,8 +25,6 @@ VARIABLES = ("OMP_NUM_THREADS", "MS_ENABLE_NUMA", "MS_ASCEND_CHECK_OVERFLOW_MODE
 
 def provenance(session: Session, seconds: float) -> dict[str, object]:
     """A flat table of facts about a run."""
-    from parity.session import file_hash, version
-
     settings, overrides = session.settings, session.settings.overrides
     facts: dict[str, object] = {
         "command": shlex.join(["python", "-m", "parity", *sys.argv[1:]])
@@ -44,7 +45,7 @@ def provenance(session: Session, seconds: float) -> dict[str, object]:
         "checkpoint": settings.checkpoint.name,
         **gates_used(session),
         "overrides": "none" if overrides is None else f"{overrides} {file_hash(overrides)[:16]}",
-        "bundles": ", ".join(sorted(session.opened)) or "none",
+        "bundles": ", ".join(sorted(session.references.opened)) or "none",
         "seconds": round(seconds, 1),
         "peak memory (MB)": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
@@ -54,8 +55,6 @@ def provenance(session: Session, seconds: float) -> dict[str, object]:
 
 def gates_used(session: Session) -> dict[str, object]:
     """The gates files with their hashes, and what a reader has to know about them."""
-    from parity.session import file_hash
-
     gates = [session.gates_for(dtype, case="") for dtype in session.settings.dtypes]
     files = [(one.source, Path(one.source)) for one in gates]
     names = [f"{path.name} {file_hash(path)[:16]}" if path.is_file() else source
@@ -75,3 +74,11 @@ def commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def version(package: str) -> str | None:
+    """Version of an installed package, without importing it; ``None`` if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -43,7 +43,9 @@ def stale_bundles(settings: Settings, days: float = DAYS) -> list[Stale]:
         ParityError: the settings name something that is not there.
     """
     session = Session(settings)
-    current = {session.bundle_folder(case, dtype) for case in session.cases for dtype in PRECISIONS}
+    current = {
+        session.references.folder(case, dtype) for case in session.cases for dtype in PRECISIONS
+    }
     now = time.time()
     found = [
         Stale(folder, size_of(folder), (now - last_used(folder)) / DAY)

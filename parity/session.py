@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +18,7 @@ from parity.core.numerics import precision
 from parity.core.overrides import Override, check_overrides, load_overrides
 from parity.core.points import LEVELS, STAGES, Firing, Point
 from parity.core.rows import Row, Verdict
-from parity.core.store import FORMAT, TENSORS, Bundle, json_hash, mark_used
+from parity.core.store import TENSORS, Bundle
 from parity.core.tolerance import Gates, load_gates
 from parity.core.trace import Trace
 from parity.core.verdict import Evidence, judge
@@ -34,24 +29,15 @@ from parity.proofs import (
     record_unchanged,
     reference_against_itself,
 )
+from parity.references import References
 from parity.settings import (
     CANDIDATES,
-    FIXTURES,
-    HERE,
     REFERENCES,
     Settings,
     load_by_name,
     target,
 )
 from parity.subjects import qwen2vl
-
-__all__ = ["FIXTURES", "Session", "Settings"]
-
-CAPTURE_SOURCES = ("adapters/torch_execution.py", "adapters/torch_inputs.py",
-                   "adapters/torch_proofs.py", "adapters/torch_recording.py",
-                   "adapters/torch_reference.py", "adapters/torch_rounding.py",
-                   "adapters/torch_truth.py", "adapters/torchvision_shim.py",
-                   "subjects/qwen2vl.py", "core/narrow.py", "core/store.py")  # fmt: skip
 
 
 @dataclass
@@ -68,8 +54,6 @@ class Session:
     results: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
     failures: dict[tuple[str, str], ParityError] = field(default_factory=dict)
     """Runs that could not be made."""
-    opened: dict[str, str] = field(default_factory=dict)
-    """Bundles used: folder name to the hash of the key."""
     prove: bool = False
     """Whether every run proves itself first; measuring gates and planting faults do without."""
     selected: Collection[tuple[str, str]] | None = None
@@ -85,10 +69,14 @@ class Session:
         return select_cases(load_cases(self.settings.cases_file), self.settings.cases)
 
     @cached_property
+    def references(self) -> References:
+        """The reference's records."""
+        return References(self.settings, lambda line: self.say(line))
+
+    @property
     def declared(self) -> list[Point]:
-        """Every point at module level; a bundle always has them all."""
-        depths = qwen2vl.read_depths(self.settings.checkpoint)
-        return qwen2vl.points(depths, "module")
+        """Every point at module level."""
+        return self.references.declared
 
     @cached_property
     def points(self) -> list[Point]:
@@ -203,7 +191,7 @@ class Session:
     def _execute(self, case: Case, dtype: str, stages: Collection[str]) -> Evidence:
         """Both executions of the candidate, beside the reference's record."""
         gates = self.gates_for(dtype, case.name)
-        bundle = self.bundle(case, dtype)
+        bundle = self.references.open(case, dtype)
         return Evidence(
             case=case.name,
             precision=precision(dtype),
@@ -222,9 +210,9 @@ class Session:
         every = [(case.name, one) for one in self.settings.dtypes for case in self.cases]
         wanted = every if self.selected is None else self.selected
         sizes = [
-            ((self.bundle_folder(case, dtype) / TENSORS).stat().st_size, case.name)
+            ((self.references.folder(case, dtype) / TENSORS).stat().st_size, case.name)
             for case in self.cases
-            if (case.name, dtype) in wanted and self.bundle_folder(case, dtype).exists()
+            if (case.name, dtype) in wanted and self.references.folder(case, dtype).exists()
         ]
         return min(sizes)[1] if sizes else None
 
@@ -305,129 +293,15 @@ class Session:
     def planting(self, fault: str) -> Session:
         """The same session with a fault planted, on the candidate that is loaded here."""
         settings = replace(self.settings, plant=fault)
-        return replace(self, settings=settings, results={}, failures={}, opened={}, invalid=[],
+        return replace(self, settings=settings, results={}, failures={}, invalid=[],
                        covered=[])  # fmt: skip
 
     _loaded: tuple[str, Any] | None = field(default=None, repr=False)
-
-    def bundle(self, case: Case, dtype: str) -> Bundle:
-        """The bundle of ``dtype``'s reference, captured first if there is none that fits.
-
-        Raises:
-            ParityError: there is none and it cannot be captured here.
-            BundleError: the one there is damaged.
-        """
-        folder = self.bundle_folder(case, dtype)
-        if not folder.exists():
-            self.capture([(case, dtype)])
-        bundle = Bundle.open(folder)
-        if bundle.key != self.bundle_key(case, dtype):
-            raise ParityError(f"{folder} is not the bundle its name says; delete it and run again")
-        self.opened[folder.name] = json_hash(bundle.key)
-        mark_used(folder)
-        return bundle
-
-    def capture(self, wanted: Sequence[tuple[Case, str]]) -> None:
-        """Capture what is missing of ``wanted``, in a process of its own that may import PyTorch.
-
-        Precisions that are held to one reference share its bundle.
-
-        Raises:
-            ParityError: the reference cannot be captured here.
-        """
-        references = {(case.name, precision(dtype).reference): case for case, dtype in wanted}
-        missing = [
-            (case, dtype)
-            for (_, dtype), case in references.items()
-            if not self.bundle_folder(case, dtype).exists()
-        ]
-        if not missing:
-            return
-        names = ", ".join(dict.fromkeys(case.name for case, _ in missing))
-        self.say(f"capturing the reference for {names} (once; kept in {self.settings.bundles})")
-        command = [sys.executable, "-m", "parity", "capture", *self._capture_options(missing)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
-            reason = next((ln for ln in reversed(lines) if ln.startswith("error:")), None)
-            raise ParityError(
-                "the reference could not be captured: "
-                + (reason.removeprefix("error:").strip() if reason else "\n".join(lines[-5:]))
-            )
-
-    def _capture_options(self, missing: Sequence[tuple[Case, str]]) -> list[str]:
-        settings = self.settings
-        options = ["--checkpoint", str(settings.checkpoint), "--bundles", str(settings.bundles),
-                   "--cases-file", str(settings.cases_file),
-                   "--reference", settings.reference]  # fmt: skip
-        for name in dict.fromkeys(case.name for case, _ in missing):
-            options += ["--case", name]
-        for dtype in dict.fromkeys(dtype for _, dtype in missing):
-            options += ["--dtype", dtype]
-        return options
-
-    def bundle_folder(self, case: Case, dtype: str) -> Path:
-        """Where the bundle for exactly these inputs, checkpoint and versions belongs."""
-        return self.settings.bundles / (
-            f"{case.name}-{precision(dtype).reference}-"
-            f"{json_hash(self.bundle_key(case, dtype))[:16]}"
-        )
-
-    def bundle_key(self, case: Case, dtype: str) -> dict[str, object]:
-        """Everything the reference's numbers depend on."""
-        return {
-            "format": FORMAT,
-            "case": case.name,
-            "dtype": precision(dtype).reference,
-            "inputs": json_hash(case.inputs),
-            "files": [file_hash(path) for path in case.files],
-            "points": json_hash([point.name for point in self.declared]),
-            "reference": self.settings.reference,
-            **self.shared_key,
-        }
-
-    @cached_property
-    def shared_key(self) -> dict[str, object]:
-        """What the reference's numbers depend on in every case: checkpoint, sources, versions."""
-        folder = self.settings.checkpoint
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-        return {
-            "checkpoint": {path.name: file_hash(path) for path in files},
-            "capture": json_hash([file_hash(HERE / name) for name in CAPTURE_SOURCES]),
-            "torch": version("torch"),
-            "transformers": version("transformers"),
-            # Pillow 13 resizes in another order than Pillow 12, and gives other pixels.
-            "pillow": version("pillow"),
-        }
 
 
 def told(error: Exception) -> str:
     """The message of an error that the port means for its user; any other with its place."""
     return str(error) if type(error).__name__ == "Qwen2VLError" else describe_exception(error)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content, as hexadecimal.
-
-    Raises:
-        ParityError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise ParityError(f"cannot read {path}: {error.strerror}") from error
-    return digest.hexdigest()
-
-
-def version(package: str) -> str | None:
-    """Version of an installed package, without importing it; ``None`` if it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def padding(bundle: Bundle) -> Any:

@@ -255,7 +255,8 @@ def measure() -> dict[str, list[Measured]]:
 
 def _ratios(plant: str | None) -> list[Measured]:
     from parity.core.rows import Kind
-    from parity.session import Session, Settings
+    from parity.session import Session
+    from parity.settings import Settings
 
     session = Session(Settings(cases=(CASE,), plant=plant), say=print)
     rows = session.run(session.cases[0], "fp32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -67,3 +68,19 @@ def locked(folder: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         ) from None
     except PermissionError as error:
         raise ParityError(f"cannot write to {folder.parent}: {error.strerror}") from error
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal.
+
+    Raises:
+        ParityError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise ParityError(f"cannot read {path}: {error.strerror}") from error
+    return digest.hexdigest()

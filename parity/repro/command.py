@@ -81,7 +81,7 @@ def subject(session: Session, name: str, index: int, folder: Path) -> Subject:
     check_buildable(point)
     case = _case_with(session, point, index)
     (dtype,) = session.settings.dtypes
-    bundle = session.bundle(case, dtype)
+    bundle = session.references.open(case, dtype)
     return Subject(
         point=point,
         index=index,

@@ -12,12 +12,12 @@ import typer
 from parity.baselines import mindone
 from parity.baselines.seen import Hidden
 from parity.core.errors import ParityError
-from parity.core.files import locked
+from parity.core.files import file_hash, locked
 from parity.core.numerics import precision
 from parity.core.store import Bundle, BundleWriter, ReferenceFiring, json_hash, mark_used
 from parity.core.trace import Array
 from parity.options import COULD_NOT_RUN, Bundles, Checkpoint
-from parity.session import Session, file_hash
+from parity.session import Session
 from parity.settings import HERE, Settings, default_bundles, load_by_name
 
 REFERENCES = {"transformers": "parity.adapters.torch_last_hidden:last_hidden_state"}
@@ -65,7 +65,7 @@ class HiddenStates:
         """Everything it depends on."""
         own = {"precision": name, "ids": mindone.IDS,
                "sources": [file_hash(HERE / path) for path in SOURCES]}  # fmt: skip
-        return {**self.session.shared_key, **own}
+        return {**self.session.references.shared_key, **own}
 
     def _start(self, name: str) -> None:
         """Compute it in a process of its own, which may import PyTorch."""

@@ -14,13 +14,14 @@ from parity.baselines import mindone
 from parity.core.errors import ParityError
 from parity.core.gates_file import gates_path, read_gates_file
 from parity.faults.fault import Fault
+from parity.provenance import version
 from parity.selftest.hidden_states import HiddenStates
 from parity.selftest.plan import Task, faithful_tasks, fault_tasks
 from parity.selftest.pool import Broken, run_tasks
 from parity.selftest.records import Records
 from parity.selftest.result import Seeds, SelfTest, declared
 from parity.selftest.trial import Trial
-from parity.session import Session, version
+from parity.session import Session
 from parity.settings import Settings
 
 
@@ -98,7 +99,7 @@ def _capture(session: Session, tasks: Iterable[Task]) -> None:
     Of a fault's first case alone: the others are made when they are looked into.
     """
     cases = {case.name: case for case in session.cases}
-    session.capture([(cases[task.cases[0]], task.dtype) for task in tasks])
+    session.references.capture([(cases[task.cases[0]], task.dtype) for task in tasks])
     for name in {mindone.REFERENCES[dtype] for dtype in session.settings.dtypes}:
         HiddenStates(session).reference(name)
 

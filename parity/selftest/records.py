@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from parity.core.errors import ParityError
-from parity.core.files import temporary_beside
+from parity.core.files import file_hash, temporary_beside
 from parity.core.store import json_hash
+from parity.provenance import version
 from parity.selftest.outcome import Outcome
 from parity.selftest.plan import Task
 from parity.selftest.trial import Trial
-from parity.session import Session, file_hash, version
+from parity.session import Session
 from parity.settings import HERE
 
 FOLDER = "trials"
@@ -43,7 +44,9 @@ class Records:
     def key(self, task: Task) -> str:
         """Hash of everything that the outcome of ``task`` depends on."""
         cases = {case.name: case for case in self.session.cases}
-        bundles = [self.session.bundle_folder(cases[name], task.dtype).name for name in task.cases]
+        bundles = [
+            self.session.references.folder(cases[name], task.dtype).name for name in task.cases
+        ]
         gates = self.session.gates_for(task.dtype, "")
         key = [self._shared, task.fault, task.dtype, bundles, file_hash(Path(gates.source))]
         return json_hash(key)

@@ -12,7 +12,8 @@ from parity.baselines import BASELINES, closeness, cosine, mindone, msprobe
 from parity.baselines.seen import Hidden, Module, Pair, Seen
 from parity.selftest.hidden_states import HiddenStates
 from parity.selftest.trial import WATCHED
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 from parity.tests import toy_model as toy
 
 RNG = np.random.default_rng(0)
@@ -237,6 +238,6 @@ def test_a_port_that_stops_fails_mindones_test():
             raise RuntimeError("no such operator")
 
     session = SimpleNamespace(candidate=lambda _: Stops(), settings=watched().settings,
-                              shared_key=watched().shared_key)  # fmt: skip
+                              shared_key=watched().references.shared_key)  # fmt: skip
     seen = SimpleNamespace(hidden=HiddenStates(session).compare("fp32"))
     assert mindone.blamed(seen) == [mindone.POINT]

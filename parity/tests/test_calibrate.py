@@ -10,7 +10,7 @@ from parity.calibrate import calibrate_job, held_out, missed, told
 from parity.calibration_data import Plan, Record, write
 from parity.core.errors import ParityError
 from parity.core.gates_file import read_gates_file
-from parity.session import Settings
+from parity.settings import Settings
 from parity.subjects.roles import ROLES
 
 NORM = "language_model.layers.1.input_layernorm"

@@ -18,7 +18,7 @@ import pytest
 from parity import calibrate_work
 from parity.calibration_data import Plan, Record, load, load_faults, read, write
 from parity.core.errors import ParityError
-from parity.session import Settings
+from parity.settings import Settings
 
 SETTINGS = Settings(cases=("text-only", "long-text"), dtypes=("fp32", "bf16"))
 SEEDS = 3
@@ -27,7 +27,7 @@ import sys, time
 from pathlib import Path
 from parity import calibrate_work
 from parity.calibration_data import Plan, Record
-from parity.session import Settings
+from parity.settings import Settings
 from parity.tests.test_calibrate_work import SEEDS, SETTINGS
 
 place, seconds = Path(sys.argv[1]), float(sys.argv[2])

@@ -8,7 +8,8 @@ import pytest
 
 from parity.core.points import STAGES
 from parity.core.rows import Verdict
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 
 CASE = "left-padded-batch"
 
@@ -20,7 +21,7 @@ def session():
 
 @cache
 def bundle():
-    return session().bundle(session().cases[0], "fp32")
+    return session().references.open(session().cases[0], "fp32")
 
 
 def candidate():
@@ -62,7 +63,7 @@ def test_every_declared_point_fires_in_both_runs():
 @pytest.mark.parametrize("name", ["second-prompt", "chunked-prefill"])
 def test_further_calls_and_parts_fire_as_often_as_declared(name):
     several = Session(Settings(cases=(name,)))
-    case, found = several.cases[0], several.bundle(several.cases[0], "fp32")
+    case, found = several.cases[0], several.references.open(several.cases[0], "fp32")
     free = several._free(case, "fp32", found, STAGES, several.points)
     forced = several.candidate("fp32").forced(found, several.points, STAGES)
     expected = Counter(firing.point.name for firing in several.schedule(case))
@@ -89,7 +90,7 @@ def test_a_second_call_that_throws_keeps_what_the_first_left(monkeypatch):
     assert {(row.point, row.firing) for row in wrong if row.point.startswith("processor.")} == {
         (row.point, 1) for row in rows if row.point.startswith("processor.")
     }
-    assert all(row.firing >= len(several.bundle(several.cases[0], "fp32").tokens[0][0])
+    assert all(row.firing >= len(several.references.open(several.cases[0], "fp32").tokens[0][0])
                for row in wrong if row.stage == "decoding")  # fmt: skip
 
 

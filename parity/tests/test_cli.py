@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from parity.core.store import TENSORS
-from parity.session import FIXTURES, Session, Settings
+from parity.session import Session
+from parity.settings import FIXTURES, Settings
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = FIXTURES / "qwen2vl-tiny"
@@ -210,7 +211,7 @@ def test_a_damaged_bundle_is_refused_by_name(tmp_path):
 def test_a_bundle_of_something_else_is_refused(tmp_path):
     settings = Settings(bundles=tmp_path / "bundles", cases=("text-only", "single-image"))
     session = Session(settings)
-    text, image = (session.bundle_folder(case, "fp32") for case in session.cases)
+    text, image = (session.references.folder(case, "fp32") for case in session.cases)
     assert run(tmp_path).returncode == 0
     shutil.rmtree(tmp_path / "report")
     shutil.copytree(text if text.exists() else image, image if text.exists() else text)

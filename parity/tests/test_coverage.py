@@ -259,7 +259,8 @@ def test_the_report_shows_the_ledger():
 
 
 def test_the_real_port_has_nothing_to_hide():
-    from parity.session import Session, Settings
+    from parity.session import Session
+    from parity.settings import Settings
 
     session = Session(Settings(cases=("text-only",)))
     rows = session.run(session.cases[0], "fp32")

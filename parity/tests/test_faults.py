@@ -14,7 +14,8 @@ from parity.core.numerics import PRECISIONS
 from parity.core.rows import Verdict
 from parity.faults import catalogue, find, planted
 from parity.faults.check import require_change
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 
 FAULTS = catalogue()
 # By dtype, since changing it loads the port anew.

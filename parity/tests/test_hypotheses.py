@@ -12,7 +12,8 @@ from parity.hypotheses import catalogue, fit, matches, suggest, tried
 from parity.hypotheses.hypothesis import Alternative, Hypothesis
 from parity.hypotheses.pixels import picture_values
 from parity.hypotheses.rows import MOST, WRONG, failure, with_suggestions
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 
 FAULTS = {
     "mean-std": ("single-image", "pixels-half"),

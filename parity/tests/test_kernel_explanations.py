@@ -11,7 +11,8 @@ from parity.core.stats import Gate
 from parity.core.tolerance import Gates, load_gates
 from parity.faults import catalogue, find
 from parity.faults.fault import in_layer
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 from qwen2vl_ms import attention, text
 
 MLP = "language_model.layers.0.mlp"

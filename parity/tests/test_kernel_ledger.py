@@ -15,7 +15,8 @@ from parity.kernels.primitives import TRUTHS
 from parity.kernels.samples import LIMIT
 from parity.kernels.table import lines
 from parity.report.rows_io import result_from_dict, to_json
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 from parity.tests.test_cli import parity
 
 FIELDS = {"primitive", "dtype", "result", "device", "role", "case", "point", "elements",
@@ -189,7 +190,7 @@ def test_angles_are_those_of_the_tables():
     from parity.kernels.tables import angles
     from parity.subjects.modules import read_config
 
-    found = session().bundle(session().cases[0], "fp32")
+    found = session().references.open(session().cases[0], "fp32")
     config = read_config(session().settings.checkpoint)
     for name, function in (("cos", np.cos), ("sin", np.sin)):
         point = next(p for p in session().declared if p.name == f"visual.rotary_pos_emb.{name}")

@@ -13,7 +13,8 @@ import pytest
 from parity.core.errors import ParityError
 from parity.core.numerics import precision
 from parity.core.rows import Kind
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 from parity.subjects import modules, recipe
 from parity.subjects.modules import Run, firing_inputs, inner_outputs
 
@@ -32,7 +33,7 @@ def session():
 @cache
 def bundle(case, dtype="fp32"):
     found = next(one for one in session().cases if one.name == case)
-    return session().bundle(found, dtype)
+    return session().references.open(found, dtype)
 
 
 @cache
@@ -136,7 +137,7 @@ def test_the_check_sees_a_small_mistake(name, wrong):
 
 def test_a_decoding_step_takes_keys_and_values_from_the_steps_before():
     decoding = Session(Settings(cases=("decoding",)))
-    found = decoding.bundle(decoding.cases[0], "fp32")
+    found = decoding.references.open(decoding.cases[0], "fp32")
     for name in ("language_model.layers.1", "language_model.layers.2"):
         for index in (1, 6):
             firing = found.points[name][index]

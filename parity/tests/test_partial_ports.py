@@ -18,7 +18,8 @@ from parity.core.verdict import Evidence, judge
 from parity.report.html import render
 from parity.report.terminal import summary_lines
 from parity.report.view import view
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 from parity.tests.report_runs import row
 from parity.tests.toy_model import (
     ATTN,

@@ -10,7 +10,8 @@ import pytest
 
 from parity.core.numerics import PRECISIONS
 from parity.core.rows import Kind, Verdict
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 
 LOW = [name for name in PRECISIONS if name != "fp32"]
 

@@ -20,7 +20,8 @@ from parity.proofs import (
     record_unchanged,
     reference_against_itself,
 )
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 from parity.tests.toy_model import GATES, GRID, PADDING, PIXELS, SCHEDULE, Run, value, write
 
 ROOT = Path(__file__).parent.parent.parent
@@ -309,7 +310,7 @@ def test_a_record_changed_during_the_run_makes_it_invalid(monkeypatch):
 
 def test_the_run_is_repeated_on_the_smallest_selected_case_only(monkeypatch):
     session = Session(Settings(cases=("single-image", "text-only")), prove=True)
-    session.capture([(case, "fp32") for case in session.cases])
+    session.references.capture([(case, "fp32") for case in session.cases])
     assert session.proven_on("fp32") == "text-only"
     session.selected = {("single-image", "fp32")}
     assert session.proven_on("fp32") == "single-image"

@@ -1,7 +1,9 @@
 """What a run says about the gates it was judged under."""
 
+from parity.core.files import file_hash
 from parity.provenance import provenance
-from parity.session import Session, Settings, file_hash
+from parity.session import Session
+from parity.settings import Settings
 
 
 def test_every_gates_file_is_named_with_its_hash():

@@ -11,7 +11,8 @@ import pytest
 from parity.core.files import locked
 from parity.core.store import MANIFEST, TENSORS
 from parity.prune import DAY, bundle_folders, remove, stale_bundles
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 
 OLD = 30 * DAY
 
@@ -20,7 +21,7 @@ OLD = 30 * DAY
 def place(tmp_path):
     """A place with a bundle that a run would use, two that none would, and foreign folders."""
     session = Session(Settings(bundles=tmp_path / "bundles", cases=("text-only",)))
-    current = session.bundle_folder(session.cases[0], "ascend-mixed")
+    current = session.references.folder(session.cases[0], "ascend-mixed")
     for folder in (
         current,
         tmp_path / "bundles" / "old-fp32-1",

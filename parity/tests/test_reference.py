@@ -8,7 +8,8 @@ import pytest
 
 from parity.core.numerics import precision
 from parity.core.store import BundleWriter
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 
 CASES = ("single-image", "left-padded-batch", "text-only", "decoding", "second-prompt",
          "chunked-prefill")  # fmt: skip
@@ -180,7 +181,7 @@ def test_a_checkpoint_is_loaded_once_for_all_cases_of_a_dtype(tmp_path, monkeypa
     capture_job(settings)
     assert loaded == ["fp32"]
     made = Session(settings)
-    assert all(made.bundle_folder(case, "fp32").exists() for case in made.cases)
+    assert all(made.references.folder(case, "fp32").exists() for case in made.cases)
     capture_job(settings)
     assert loaded == ["fp32"], "nothing was missing"
 

@@ -9,7 +9,8 @@ from parity.adapters.torch_inputs import reference_inputs
 from parity.core.errors import ParityError
 from parity.core.numerics import precision
 from parity.core.store import BundleWriter
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 
 CASES = ("second-prompt", "chunked-prefill", "marked-mask", "text-only")
 

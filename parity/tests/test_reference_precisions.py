@@ -12,7 +12,8 @@ from parity.core.numerics import precision
 from parity.core.points import Point
 from parity.core.rows import Kind
 from parity.core.store import BundleWriter
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 
 DTYPES = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16}
 LOW = pytest.mark.parametrize("dtype", DTYPES)
@@ -25,7 +26,7 @@ def session():
 
 @cache
 def bundle(dtype, case=0):
-    return session().bundle(session().cases[case], dtype)
+    return session().references.open(session().cases[case], dtype)
 
 
 @cache
@@ -200,8 +201,10 @@ def test_decoding_records_every_step(dtype):
 
 def test_the_mixed_policy_uses_the_bundle_of_bf16():
     case = session().cases[0]
-    assert session().bundle_folder(case, "ascend-mixed") == session().bundle_folder(case, "bf16")
-    others = {session().bundle_folder(case, d) for d in ("fp32", "fp16", "bf16")}
+    assert session().references.folder(case, "ascend-mixed") == session().references.folder(
+        case, "bf16"
+    )
+    others = {session().references.folder(case, d) for d in ("fp32", "fp16", "bf16")}
     assert len(others) == 3
 
 

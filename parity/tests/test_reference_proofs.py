@@ -13,7 +13,8 @@ from parity.core.numerics import precision
 from parity.core.points import Point
 from parity.core.rows import Kind
 from parity.core.store import BundleWriter
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 
 
 class Part(torch.nn.Module):

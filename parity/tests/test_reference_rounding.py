@@ -16,7 +16,8 @@ from parity.adapters.torch_rounding import relative_change
 from parity.adapters.torch_truth import Widen, widen_value, widened_copy
 from parity.core.numerics import precision
 from parity.core.store import BundleWriter
-from parity.session import FIXTURES, Session, Settings
+from parity.session import Session
+from parity.settings import FIXTURES, Settings
 
 CHECKPOINT = FIXTURES / "qwen2vl-tiny"
 PATCHES, WORDS = "model.visual.patch_embed.proj.weight", "model.language_model.embed_tokens.weight"

@@ -17,7 +17,8 @@ from parity.core.stats import Gate, Truth, compare
 from parity.repro.command import subject
 from parity.repro.folder import write_folder
 from parity.repro.limits import limits
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 from parity.tests.test_imports import imported
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +99,7 @@ def test_it_holds_the_exact_input_and_the_modules_weights_alone(tmp_path):
     weights = load_file(folder / "weights.safetensors")
     assert set(weights) == {f"{name}_proj.weight" for name in ("gate", "up", "down")}
     case = session("text-only").cases[0]
-    bundle = session("text-only").bundle(case, "fp32")
+    bundle = session("text-only").references.open(case, "fp32")
     recorded = bundle.points["language_model.layers.1.mlp"][0]
     inputs = load_file(folder / "inputs.safetensors")
     assert np.array_equal(inputs["0.*"], bundle.tensor(recorded.inputs["*"]))

@@ -12,7 +12,8 @@ from parity.core.cases import load_cases
 from parity.core.errors import ParityError
 from parity.seeds import RANDOM, TRAINED, seeded, weights_of
 from parity.seeds_weights import MASSIVE, VALUE_BIAS, representable
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 
 SEED = 2
 
@@ -147,7 +148,7 @@ def test_the_stream_is_massive_and_nothing_overflows_fp16(settings, dtype):
     """Measured on what the reference records."""
     session = Session(settings)
     case = next(case for case in session.cases if case.name == "text-only")
-    bundle = session.bundle(case, dtype)
+    bundle = session.references.open(case, dtype)
     for name, firings in bundle.points.items():
         largest = max(float(np.abs(bundle.tensor(f.value)).max()) for f in firings)
         assert np.isfinite(largest), name

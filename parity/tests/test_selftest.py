@@ -21,7 +21,8 @@ from parity.selftest.rates import METHODS, goals, rate, shortfalls
 from parity.selftest.records import Records
 from parity.selftest.result import Declared, Seeds, SelfTest, from_json, read, to_json
 from parity.selftest.trial import HARNESS, WATCHED, Trial, margin_of, run_trial
-from parity.session import Session, Settings
+from parity.session import Session
+from parity.settings import Settings
 
 
 @cache

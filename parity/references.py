@@ -1,0 +1,136 @@
+"""The reference's records on disk: where each belongs, how it is made, and how it is opened.
+
+A record is a bundle in a folder whose name holds a hash of all that the reference's numbers depend
+on. Where that changes, the name does, and the reference is captured again.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from parity.core.cases import Case
+from parity.core.errors import ParityError
+from parity.core.files import file_hash
+from parity.core.numerics import precision
+from parity.core.points import Point
+from parity.core.store import FORMAT, Bundle, json_hash, mark_used
+from parity.provenance import version
+from parity.settings import HERE, Settings
+from parity.subjects import qwen2vl
+
+CAPTURE_SOURCES = ("adapters/torch_execution.py", "adapters/torch_inputs.py",
+                   "adapters/torch_proofs.py", "adapters/torch_recording.py",
+                   "adapters/torch_reference.py", "adapters/torch_rounding.py",
+                   "adapters/torch_truth.py", "adapters/torchvision_shim.py",
+                   "subjects/qwen2vl.py", "core/narrow.py", "core/store.py")  # fmt: skip
+
+
+@dataclass
+class References:
+    """The bundles of one run's settings."""
+
+    settings: Settings
+    say: Callable[[str], None] = lambda line: None
+    """Called with a line for the user when something takes long."""
+    opened: dict[str, str] = field(default_factory=dict)
+    """Bundles used: folder name to the hash of the key."""
+
+    @cached_property
+    def declared(self) -> list[Point]:
+        """Every point at module level; a bundle always has them all."""
+        depths = qwen2vl.read_depths(self.settings.checkpoint)
+        return qwen2vl.points(depths, "module")
+
+    def open(self, case: Case, dtype: str) -> Bundle:
+        """The bundle of ``dtype``'s reference, captured first if there is none that fits.
+
+        Raises:
+            ParityError: there is none and it cannot be captured here.
+            BundleError: the one there is damaged.
+        """
+        folder = self.folder(case, dtype)
+        if not folder.exists():
+            self.capture([(case, dtype)])
+        bundle = Bundle.open(folder)
+        if bundle.key != self.key(case, dtype):
+            raise ParityError(f"{folder} is not the bundle its name says; delete it and run again")
+        self.opened[folder.name] = json_hash(bundle.key)
+        mark_used(folder)
+        return bundle
+
+    def capture(self, wanted: Sequence[tuple[Case, str]]) -> None:
+        """Capture what is missing of ``wanted``, in a process of its own that may import PyTorch.
+
+        Precisions that are held to one reference share its bundle.
+
+        Raises:
+            ParityError: the reference cannot be captured here.
+        """
+        references = {(case.name, precision(dtype).reference): case for case, dtype in wanted}
+        missing = [
+            (case, dtype)
+            for (_, dtype), case in references.items()
+            if not self.folder(case, dtype).exists()
+        ]
+        if not missing:
+            return
+        names = ", ".join(dict.fromkeys(case.name for case, _ in missing))
+        self.say(f"capturing the reference for {names} (once; kept in {self.settings.bundles})")
+        command = [sys.executable, "-m", "parity", "capture", *self._capture_options(missing)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+            reason = next((ln for ln in reversed(lines) if ln.startswith("error:")), None)
+            raise ParityError(
+                "the reference could not be captured: "
+                + (reason.removeprefix("error:").strip() if reason else "\n".join(lines[-5:]))
+            )
+
+    def _capture_options(self, missing: Sequence[tuple[Case, str]]) -> list[str]:
+        settings = self.settings
+        options = ["--checkpoint", str(settings.checkpoint), "--bundles", str(settings.bundles),
+                   "--cases-file", str(settings.cases_file),
+                   "--reference", settings.reference]  # fmt: skip
+        for name in dict.fromkeys(case.name for case, _ in missing):
+            options += ["--case", name]
+        for dtype in dict.fromkeys(dtype for _, dtype in missing):
+            options += ["--dtype", dtype]
+        return options
+
+    def folder(self, case: Case, dtype: str) -> Path:
+        """Where the bundle for exactly these inputs, checkpoint and versions belongs."""
+        return self.settings.bundles / (
+            f"{case.name}-{precision(dtype).reference}-{json_hash(self.key(case, dtype))[:16]}"
+        )
+
+    def key(self, case: Case, dtype: str) -> dict[str, object]:
+        """Everything the reference's numbers depend on."""
+        return {
+            "format": FORMAT,
+            "case": case.name,
+            "dtype": precision(dtype).reference,
+            "inputs": json_hash(case.inputs),
+            "files": [file_hash(path) for path in case.files],
+            "points": json_hash([point.name for point in self.declared]),
+            "reference": self.settings.reference,
+            **self.shared_key,
+        }
+
+    @cached_property
+    def shared_key(self) -> dict[str, object]:
+        """What the reference's numbers depend on in every case: checkpoint, sources, versions."""
+        folder = self.settings.checkpoint
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        return {
+            "checkpoint": {path.name: file_hash(path) for path in files},
+            "capture": json_hash([file_hash(HERE / name) for name in CAPTURE_SOURCES]),
+            "torch": version("torch"),
+            "transformers": version("transformers"),
+            # Pillow 13 resizes in another order than Pillow 12, and gives other pixels.
+            "pillow": version("pillow"),
+        }
