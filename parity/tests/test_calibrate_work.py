@@ -27,6 +27,7 @@ import sys, time
 from pathlib import Path
 from parity import calibrate_work
 from parity.calibration_data import Plan, Record
+from parity.references import References
 from parity.settings import Settings
 from parity.tests.test_calibrate_work import SEEDS, SETTINGS
 
@@ -46,7 +47,7 @@ def make(settings, seed, folder):
 calibrate_work.seeded = make
 calibrate_work.measure = lambda session, case, dtype, seed, weights: note(seed, case, dtype)
 calibrate_work.measure_fault = lambda session, case, dtype, fault: note(0, case, dtype, fault)
-calibrate_work.Session.capture = lambda session, wanted: None
+References.capture = lambda references, wanted: None
 calibrate_work.work(Plan(SETTINGS, SEEDS, place))
 """
 

@@ -247,8 +247,9 @@ def test_a_hook_that_changes_a_value_makes_the_run_invalid(monkeypatch):
 
 def test_a_reference_that_was_not_proven_makes_the_run_invalid(monkeypatch):
     from parity.core.store import Proof
+    from parity.references import References
 
-    opened = Session.bundle
+    opened = References.open
 
     def unproven(self, case, dtype):
         bundle = opened(self, case, dtype)
@@ -256,7 +257,7 @@ def test_a_reference_that_was_not_proven_makes_the_run_invalid(monkeypatch):
         bundle.proofs[1] = Proof("two runs agree", False, "2 of 9 logits differ")
         return bundle
 
-    monkeypatch.setattr(Session, "bundle", unproven)
+    monkeypatch.setattr(References, "open", unproven)
     session, rows_ = proven()
     (found,) = session.invalid
     assert "at capture this did not hold: two runs agree (2 of 9 logits differ)" in found
