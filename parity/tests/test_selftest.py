@@ -10,7 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from parity.baselines import BASELINES
+from parity.calibrate_rule import LEAST
 from parity.core.errors import ParityError
+from parity.core.gates_file import gates_path, read_gates_file
+from parity.core.numerics import PRECISIONS
 from parity.core.rows import Kind, Row, Verdict
 from parity.faults import catalogue
 from parity.selftest import readme, table
@@ -372,3 +375,15 @@ def test_the_csv_has_a_line_for_each_method():
     assert len(lines) == 1 + 2 * len(METHODS)
     assert lines[1].startswith("head,lm_head,fp32,text-only,1,parity,1,1,lm_head,0,row,12.5")
     assert json.dumps(lines[2]).count(",") == len(COLUMNS) - 1
+
+
+def test_the_text_names_every_fault_that_is_hidden_by_declaration_alone():
+    """By the rule that gates are fitted by, these three are visible, and they are missed."""
+    found = set()
+    for dtype in PRECISIONS:
+        content = read_gates_file(gates_path(Settings().gates, "CPU", dtype))
+        for name, margin in content.faults.items():
+            if not margin.seen and margin.ratio > LEAST * margin.faithful:
+                found.add((name, dtype))
+    assert found == set(table.OVERLOOKED)
+    assert all(f"`{name}` in {dtype}" in table.MEANING for name, dtype in found)
