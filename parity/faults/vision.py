@@ -1,4 +1,4 @@
-"""Faults in the vision tower's patch embedding, norms and MLPs."""
+"""Faults in the vision tower's patch embedding, norms, MLPs and blocks."""
 
 from __future__ import annotations
 
@@ -68,6 +68,12 @@ def _silu(self: Any, x: Any) -> Any:
     return self.fc2(ops.silu(self.fc1(x), self.kernel))
 
 
+def _residual_of_the_norm(self: Any, hidden_states: Any, **context: Any) -> Any:
+    normed = self.norm1(hidden_states)
+    hidden_states = normed + self.attn(normed, **context)
+    return hidden_states + self.mlp(self.norm2(hidden_states))
+
+
 FAULTS = (
     Fault("patch-flatten", "patch embedding weight flattened in another axis order", "general",
           "visual.patch_embed", VISUAL, "vision:PatchEmbed.construct", _axes_swapped),
@@ -85,4 +91,7 @@ FAULTS = (
     Fault("ln-not-loaded", "a LayerNorm named gamma and beta, so that its weights are not loaded",
           "MindSpore default", "visual.blocks.3.norm2", VISUAL,
           "layers:LayerNorm.construct", _not_loaded),
+    Fault("vit-residual-of-norm", "the residual taken after the norm, in one block", "general",
+          "visual.blocks.1", VISUAL,
+          "vision:Qwen2VLVisionBlock.construct", in_layer(".blocks.1.", _residual_of_the_norm)),
 )  # fmt: skip

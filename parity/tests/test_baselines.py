@@ -238,6 +238,6 @@ def test_a_port_that_stops_fails_mindones_test():
             raise RuntimeError("no such operator")
 
     session = SimpleNamespace(candidate=lambda _: Stops(), settings=watched().settings,
-                              shared_key=watched().references.shared_key)  # fmt: skip
+                              references=watched().references)  # fmt: skip
     seen = SimpleNamespace(hidden=HiddenStates(session).compare("fp32"))
     assert mindone.blamed(seen) == [mindone.POINT]
