@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from parity.core.detail import Detail
+from parity.core.inputs_shown import InputsShown
 from parity.core.nonfinite import NonFinite
+from parity.core.sources import Source
 from parity.core.standards import Standards
 
 PYNATIVE, GRAPH = "pynative", "graph"
@@ -210,6 +213,12 @@ class RunResult:
     """What was compared, in counts: names to numbers, texts, and lists and dicts of them."""
     kernels: list[dict[str, object]] = field(default_factory=list)
     """The operator ledger: one flat row a primitive, dtype and kind of module."""
+    details: list[Detail] = field(default_factory=list)
+    """What is known beyond their figures about the rows that matter most."""
+    inputs: dict[str, InputsShown] = field(default_factory=dict)
+    """By case, what those rows' model was given."""
+    sources: dict[str, Source] = field(default_factory=dict)
+    """By point, where its numbers are made."""
 
     @property
     def counts(self) -> dict[str, int]:

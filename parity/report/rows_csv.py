@@ -10,7 +10,7 @@ from parity.core.nonfinite import NonFinite
 from parity.core.rows import Comparison, Row, RunResult, Slice
 from parity.core.standards import Standards
 from parity.report.figures import end_figure, local_figure
-from parity.report.rows_io import encode_float
+from parity.report.plain_io import encode_float
 
 _PARTS: dict[str, type[Slice] | type[Standards] | type[NonFinite]] = {
     "whole": Slice, "row": Slice, "column": Slice, "update": Slice, "standards": Standards,

@@ -14,13 +14,19 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from parity.core.detail import Detail
 from parity.core.errors import ParityError
+from parity.core.inputs_shown import InputsShown
 from parity.core.nonfinite import NonFinite
 from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
+from parity.core.sources import Source
 from parity.core.standards import Standards
+from parity.report.plain_io import decode, decode_float, encode, encode_float
 
 FORMAT_NAME = "parity-rows"
-FORMAT = 3
+FORMAT = 4
+READ = (3, 4)
+"""Formats that are read; 3 has no details, inputs and sources."""
 
 _INTEGERS = {
     "order", "firing", "excluded_rows", "mismatches", "nonfinite", "index", "compared",
@@ -63,6 +69,9 @@ def result_to_dict(result: RunResult) -> dict[str, Any]:
         "invalid": list(result.invalid),
         "ledger": _plain(result.ledger),
         "kernels": _plain(result.kernels),
+        "details": [encode(one) for one in result.details],
+        "inputs": {case: encode(one) for case, one in result.inputs.items()},
+        "sources": {point: encode(one) for point, one in result.sources.items()},
         "rows": [_encode(row) for row in result.rows],
     }
 
@@ -80,10 +89,11 @@ def result_from_dict(found: dict[str, Any], name: str = "the run") -> RunResult:
     """
     if found.get("format_name") != FORMAT_NAME:
         raise ParityError(f"{name} was not written by parity: name the rows.json of a report.")
-    if found.get("format") != FORMAT:
+    if found.get("format") not in READ:
         raise ParityError(
-            f"{name} has format {found.get('format')!r} and this version reads format {FORMAT}: "
-            "make the report again with this version, or read it with the one that wrote it."
+            f"{name} has format {found.get('format')!r} and this version reads formats "
+            f"{' and '.join(map(str, READ))}: make the report again with this version, or read it "
+            "with the one that wrote it."
         )
     try:
         rows = [_decode(Row, entry, f"rows[{n}]") for n, entry in enumerate(found["rows"])]
@@ -94,6 +104,9 @@ def result_from_dict(found: dict[str, Any], name: str = "the run") -> RunResult:
             _texts(found["invalid"], "invalid"),
             dict(found["ledger"]),
             [dict(entry) for entry in found["kernels"]],
+            list(decode(tuple[Detail, ...], found.get("details", []), "details")),
+            _named(InputsShown, found.get("inputs", {}), "inputs"),
+            _named(Source, found.get("sources", {}), "sources"),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -163,15 +176,6 @@ def _plain(value: object) -> Any:
     return str(value)
 
 
-def encode_float(value: float) -> float | str:
-    """Return a finite number as it is and any other as its name."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return float(value)
-
-
 def _encode(thing: Row | Comparison | Slice | NonFinite | Standards) -> dict[str, Any]:
     """Return a dataclass of the schema as a JSON object, absent values left out."""
     pairs = ((one.name, getattr(thing, one.name)) for one in fields(thing))
@@ -215,7 +219,7 @@ def _decode_value(name: str, value: Any, where: str) -> Any:
     if name in _NESTED:
         return _decode(_NESTED[name], value, where)
     if name in _FLOATS:
-        return _decode_float(value, where)
+        return decode_float(value, where)
     if name in _INTEGERS:
         return _integer(value, where)
     if name in _SHAPES:
@@ -231,13 +235,11 @@ def _decode_value(name: str, value: Any, where: str) -> Any:
     return value
 
 
-def _decode_float(value: Any, where: str) -> float:
-    """Return a number, or the number that one of the three names stands for."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if value not in ("NaN", "Infinity", "-Infinity"):
-        raise ValueError(f"{where} is not a number: {value!r}")
-    return float(value)
+def _named(schema: type[Any], value: Any, where: str) -> dict[str, Any]:
+    """Return dataclasses of ``schema`` by name."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{where} is not an object")
+    return {name: decode(schema, one, f"{where}[{name!r}]") for name, one in value.items()}
 
 
 def _integer(value: Any, where: str) -> int:

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parity.core.detail import Detail, Side
 from parity.core.errors import ParityError
+from parity.core.inputs_shown import InputsShown
 from parity.core.nonfinite import NonFinite
 from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
+from parity.core.sources import Source
 from parity.core.standards import Standards
 from parity.report.rows_io import (
     FORMAT,
@@ -93,6 +96,9 @@ runs = st.builds(
     RunResult, rows=st.lists(rows, max_size=4),
     provenance=st.dictionaries(texts, json_values, max_size=4),
     not_compared=st.lists(texts, max_size=3),
+    details=st.lists(st.from_type(Detail), max_size=2),
+    inputs=st.dictionaries(texts, st.from_type(InputsShown), max_size=2),
+    sources=st.dictionaries(texts, st.from_type(Source), max_size=2),
 )  # fmt: skip
 
 
@@ -125,6 +131,25 @@ def test_the_file_tells_a_script_whether_the_run_passed(tmp_path):
     assert found["counts"]["UNSUPPORTED"] == 0
 
 
+def test_what_was_looked_into_reads_back(tmp_path):
+    result = failing()
+    side = Side("local")
+    result.details = [Detail("c", "fp32", "pynative", "a.b", 0, "linear", sides=(side,))]
+    result.inputs = {"c": InputsShown(merge=2)}
+    result.sources = {"a.b": Source("Linear", "port/linear.py", 12)}
+    assert read_json(written(tmp_path, result)) == result
+
+
+def test_a_file_of_format_3_has_no_details(tmp_path):
+    result = failing()
+    found = result_to_dict(result) | {"format": 3}
+    for name in ("details", "inputs", "sources"):
+        del found[name]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(found))
+    assert read_json(path) == result
+
+
 def damaged(change):
     """JSON of a run after ``change`` was made to it."""
     found = result_to_dict(odd_numbers())
@@ -132,12 +157,14 @@ def damaged(change):
     return json.dumps(found)
 
 
-FIRST = ["rows", 1]
+DETAIL = {"case": "c", "dtype": "fp32", "mode": "pynative", "point": "p", "firing": 0, "role": "r"}
+CELLS = {"layout": "tokens", "measure": "ratio", "gate": 8.0, "values": [None, "x"]}
 DAMAGE = {
     "other format": (
         lambda f: f.update(format=FORMAT + 1),
         f"format {FORMAT + 1} and this version reads",
     ),
+    "an older format": (lambda f: f.update(format=2), "format 2 and this version reads"),
     "no marker": (lambda f: f.pop("format_name"), "was not written by parity"),
     "no rows": (lambda f: f.pop("rows"), "no 'rows'"),
     "rows a number": (lambda f: f.update(rows=3), "damaged"),
@@ -158,6 +185,28 @@ DAMAGE = {
         r"rows\[1\].local.standards.dual_l1 is not true or false: 1",
     ),
     "shape a number": (lambda f: f["rows"][1].update(shape=3), "damaged"),
+    "details an object": (lambda f: f.update(details={}), "details is not a list"),
+    "detail with a list for a name": (
+        lambda f: f.update(details=[DETAIL | {"point": []}]),
+        r"details\[0\].point is not text",
+    ),
+    "detail without a role": (
+        lambda f: f.update(details=[{"case": "c"}]),
+        r"details\[0\] has no 'dtype'",
+    ),
+    "a cell a word": (
+        lambda f: f.update(details=[DETAIL | {"sides": [{"scope": "local", "cells": CELLS}]}]),
+        r"details\[0\].sides\[0\].cells.values\[1\] is not a number: 'x'",
+    ),
+    "inputs a list": (lambda f: f.update(inputs=[]), "inputs is not an object"),
+    "merge a float": (
+        lambda f: f.update(inputs={"c": {"merge": 2.0}}),
+        r"inputs\['c'\].merge is not an integer",
+    ),
+    "source with more": (
+        lambda f: f.update(sources={"p": {"author": "x"}}),
+        "has an unknown field 'author'",
+    ),
     "left out a text": (lambda f: f.update(not_compared="x"), "not_compared is not a list"),
 }
 
