@@ -1,9 +1,10 @@
-"""The page: view data through a template into one file that needs nothing else."""
+"""The page: view data through templates into one file that needs nothing else."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 
@@ -15,13 +16,12 @@ from parity.report.figure import draw
 from parity.report.view import view
 
 TEMPLATE = "report.html.j2"
+STYLES = ("page.css", "report.css")
+SCRIPTS = ("report.js",)
 
 
 def render(result: RunResult) -> str:
     """Render a run as one HTML document.
-
-    Style and script are part of the document, and its content policy lets the browser load nothing
-    else and run no other script, whatever the names in the run may hold.
 
     Args:
         result: The run.
@@ -29,16 +29,37 @@ def render(result: RunResult) -> str:
     Returns:
         The document. Encode it as UTF-8.
     """
-    environment = _environment()
-    style, script = _asset("report.css"), _asset("report.js")
-    return environment.get_template(TEMPLATE).render(
-        view=view(result), draw=draw, style=style, script=script, script_hash=_hash(script)
-    )
+    return render_page(TEMPLATE, STYLES, SCRIPTS, view=view(result), draw=draw, details=())
+
+
+def render_page(
+    template: str, styles: Sequence[str], scripts: Sequence[str], **data: object
+) -> str:
+    """Render a template that extends ``page.html.j2`` as one HTML document.
+
+    Styles and scripts are part of the document, and its content policy lets the browser load
+    nothing else and run no other script, whatever the names in the data may hold.
+
+    Args:
+        template: File in ``templates/``, which fills the blocks ``title``, ``outcome`` and
+            ``body``.
+        styles: Style sheets there, of which ``page.css`` is the one that all pages share.
+        scripts: Scripts there.
+        data: What the template knows by name.
+
+    Returns:
+        The document. Encode it as UTF-8.
+    """
+    texts = [_asset(name) for name in scripts]
+    policy = " ".join(f"'sha256-{_hash(text)}'" for text in texts) or "'none'"
+    page = _environment().get_template(template)
+    sheets = [_asset(name) for name in styles]
+    return page.render(data, styles=sheets, scripts=texts, policy=Markup(policy))
 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    """Return the environment of the template: it escapes, and refuses names it does not know."""
+    """Return the environment of the templates: it escapes, and refuses names it does not know."""
     return Environment(
         loader=PackageLoader("parity.report"),
         autoescape=True,
