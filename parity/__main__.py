@@ -24,7 +24,7 @@ from parity.options import (
     GatesFolder,
     Overrides,
 )
-from parity.prune import DAYS
+from parity.prune_command import prune
 from parity.repro.command import repro
 from parity.selftest.command import selftest
 from parity.session import Session
@@ -130,9 +130,14 @@ def run(
     checkpoint: Checkpoint = DEFAULTS.checkpoint,
     cases_file: CasesFile = DEFAULTS.cases_file,
     bundles: Bundles = None,
-    report: Annotated[Path, typer.Option(help="Folder of the report.", metavar="FOLDER")] = Path(
-        "reports/latest"
-    ),
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the report.",
+            show_default="a new one in reports/runs, to which reports/latest leads",
+            metavar="FOLDER",
+        ),
+    ] = None,
     plant: Plant = None,
     without: Without = None,
     gates: GatesFolder = DEFAULTS.gates,
@@ -166,37 +171,6 @@ def capture(
         case, dtype, bundles, reference=reference, checkpoint=checkpoint, cases_file=cases_file
     )
     capture_job(chosen)
-
-
-@app.command()
-def prune(
-    days: Annotated[
-        float, typer.Option(help="Keep what was used in this many days.", min=0)
-    ] = DAYS,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
-    ] = False,
-    checkpoint: Checkpoint = DEFAULTS.checkpoint,
-    cases_file: CasesFile = DEFAULTS.cases_file,
-    bundles: Bundles = None,
-) -> None:
-    """Remove captured references that no run would use any more.
-
-    A bundle goes if the checkpoint, the cases, the sources and the versions of today give it
-    another name, and if it was not used for some days. Nothing is ever removed by itself.
-    """
-    from parity.prune import remove, stale_bundles
-
-    chosen = settings(None, None, bundles, checkpoint=checkpoint, cases_file=cases_file)
-    total = 0
-    for stale in stale_bundles(chosen, days):
-        gone = dry_run or remove(stale, days)
-        total += stale.size if gone else 0
-        word = "kept, in use" if not gone else "would go" if dry_run else "removed"
-        typer.echo(
-            f"{stale.size / 1e6:8.1f} MB  {stale.days:5.1f} days  {stale.folder.name}  {word}"
-        )
-    typer.echo(f"{total / 1e6:.1f} MB {'would go' if dry_run else 'removed'}")
 
 
 @app.command()
@@ -241,6 +215,7 @@ app.command()(calibrate)
 app.command(name="gates")(list_gates)
 app.command()(selftest)
 app.command()(repro)
+app.command()(prune)
 
 
 def main() -> None:

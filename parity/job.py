@@ -21,7 +21,7 @@ from parity.session import Session
 from parity.settings import REFERENCES, Settings, load_by_name
 
 
-def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunResult:
+def run_job(settings: Settings, patterns: Sequence[str], report: Path | None) -> RunResult:
     """Compare every selected case and dtype, write the report, print the summary.
 
     Raises:
@@ -31,9 +31,9 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunRes
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from parity.report.terminal import summary_lines
-    from parity.report.write import check_replaceable, write_report
+    from parity.runs import check_place, write_run
 
-    check_replaceable(report)
+    check_place(report)
     started = time.monotonic()
     console = Console(stderr=True)
     say = partial(console.print, highlight=False)
@@ -53,7 +53,7 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path) -> RunRes
         kernels, unmeasured = measured_kernels(session)
     result = result_of(session, started, shown)
     result.kernels, result.not_compared = kernels, [*result.not_compared, *unmeasured]
-    path = write_report(result, report)
+    path = write_run(result, report)
     print("\n".join(summary_lines(result, path)))
     return result
 

@@ -57,7 +57,8 @@ class State:
     """What the plugin knows during one pytest session, in one process."""
 
     settings: Settings
-    report: Path
+    report: Path | None
+    """The folder that was asked for; ``None``: among the runs."""
     started: float = field(default_factory=time.monotonic)
     session: Session | None = None
     stages: dict[tuple[str, str], set[str]] = field(default_factory=dict)
@@ -93,8 +94,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("parity", "parity: candidate against reference, layer by layer")
     for name, options in OPTIONS:
         group.addoption(name, default=None, **options)
-    group.addoption("--report", type=Path, default=Path("reports/latest"), metavar="DIR",
-                    help="folder of the report (default: reports/latest)")  # fmt: skip
+    group.addoption("--report", type=Path, default=None, metavar="DIR",
+                    help="folder of the report (default: a new one in reports/runs, to which "
+                    "reports/latest leads)")  # fmt: skip
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -199,7 +201,7 @@ def _is_empty(item: pytest.Function) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Capture what is missing before the first test, in one process for all cases."""
-    from parity.report.write import check_replaceable
+    from parity.runs import check_place
 
     state = session.config.stash[STATE]
     if state.session is None or not state.stages or session.config.option.collectonly:
@@ -211,7 +213,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     wanted = [(c, d) for c in state.session.cases for d in state.settings.dtypes
               if (c.name, d) in state.stages]  # fmt: skip
     try:
-        check_replaceable(state.report)
+        check_place(state.report)
         state.session.references.capture(wanted)
     except ParityError as error:
         state.problem = f"could not run: {error}"
@@ -346,7 +348,7 @@ def pytest_testnodedown(node: Any) -> None:
 def _report(state: State, session: pytest.Session) -> None:
     """Write the report; a report that cannot be written fails the run."""
     from parity.provenance import provenance
-    from parity.report.write import write_report
+    from parity.runs import write_run
 
     facts = state.provenance
     if state.session is not None and state.session.results:
@@ -359,7 +361,7 @@ def _report(state: State, session: pytest.Session) -> None:
     state.not_compared += [reason for one in state.covered for reason in one.left_out]
     state.result = RunResult(rows, facts, state.not_compared, state.invalid, seen)
     try:
-        state.report_path = write_report(state.result, state.report)
+        state.report_path = write_run(state.result, state.report)
     except ParityError as error:
         state.problem = f"the report could not be written: {error}"
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR

@@ -42,17 +42,17 @@ def write_report(result: RunResult, folder: Path) -> Path:
     """
     target = folder.resolve()
     check_replaceable(target)
-    with _clear_errors(target):
+    with clear_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
         new, aside = _beside(target, "new"), _beside(target, "old")
         try:
-            _fill(new, result)
+            fill(new, result)
             check_replaceable(target)  # again: rendering took a while
             put_in_place(new, target, aside)
         finally:
-            _remove(new)
-            _remove(aside)
+            remove(new)
+            remove(aside)
     return folder / INDEX
 
 
@@ -62,7 +62,7 @@ def check_replaceable(folder: Path) -> None:
     Raises:
         ParityError: It is a file, or holds something that no report wrote.
     """
-    with _clear_errors(folder):
+    with clear_errors(folder):
         if not folder.exists():
             return
         if not folder.is_dir():
@@ -82,8 +82,12 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
-def _fill(folder: Path, result: RunResult) -> None:
-    """Make the folder and write the three files."""
+def fill(folder: Path, result: RunResult) -> None:
+    """Make the folder and write the report's files.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     texts = {ROWS_JSON: to_json(result), ROWS_CSV: to_csv(result), INDEX: render(result)}
     folder.mkdir()
     for name, text in texts.items():
@@ -99,10 +103,19 @@ def _beside(target: Path, kind: str) -> Path:
     return target.with_name(f".{target.name[:80]}.{kind}-{uuid.uuid4().hex[:12]}")
 
 
-def _remove(folder: Path) -> None:
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds nothing but a report's files.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return {entry.name for entry in folder.iterdir()} <= FILES
+
+
+def remove(folder: Path) -> None:
     """Remove a folder of ours, if it is there and holds nothing but a report's files."""
     with suppress(OSError):
-        if {entry.name for entry in folder.iterdir()} <= FILES:
+        if is_ours(folder):
             shutil.rmtree(folder)
 
 
@@ -111,10 +124,19 @@ def _remove_leftovers(target: Path) -> None:
     if not target.exists():
         return  # the only whole report may be the one that stepped aside
     for kind in ("new", "old"):
-        for folder in target.parent.glob(f".{_literal(target.name[:80])}.{kind}-*"):
-            with suppress(OSError):
-                if folder.is_dir() and time.time() - folder.stat().st_mtime > _LEFTOVER_AGE:
-                    _remove(folder)
+        remove_abandoned(target.parent, f".{_literal(target.name[:80])}.{kind}-*")
+
+
+def remove_abandoned(place: Path, pattern: str) -> None:
+    """Remove the unfinished folders and links in ``place`` that nobody has touched for an hour."""
+    for found in place.glob(pattern):
+        with suppress(OSError):
+            if time.time() - found.lstat().st_mtime <= _LEFTOVER_AGE:
+                continue
+            if found.is_symlink():
+                found.unlink()
+            else:
+                remove(found)
 
 
 def _literal(name: str) -> str:
@@ -123,8 +145,12 @@ def _literal(name: str) -> str:
 
 
 @contextmanager
-def _clear_errors(target: Path) -> Iterator[None]:
-    """Turn the system's errors into one that names the folder."""
+def clear_errors(target: Path) -> Iterator[None]:
+    """Turn the system's errors into one that names the folder.
+
+    Raises:
+        ParityError: In place of an ``OSError``.
+    """
     try:
         yield
     except OSError as error:

@@ -9,10 +9,13 @@ import time
 import pytest
 
 from parity.core.files import locked
+from parity.core.rows import RunResult
 from parity.core.store import MANIFEST, TENSORS
 from parity.prune import DAY, bundle_folders, remove, stale_bundles
+from parity.runs import finished, publish
 from parity.session import Session
 from parity.settings import Settings
+from parity.tests.report_runs import row
 
 OLD = 30 * DAY
 
@@ -136,6 +139,21 @@ def test_the_command_lists_then_removes(place):
     assert names(place) == before
     assert "removed" in parity("--bundles", place)
     assert "old-fp32-1" not in names(place)
+
+
+def test_the_command_keeps_the_newest_runs(place, tmp_path):
+    reports = tmp_path / "reports"
+    for case in "abc":
+        publish(RunResult([row(0, "lm_head", case=case)]), reports)
+    every = finished(reports)
+    options = ("--bundles", place, "--reports", reports, "--runs", 2)
+    assert f"{every[0].name}  would go" in parity(*options, "--dry-run")
+    assert finished(reports) == every
+    (every[0] / "notes.md").write_text("mine")
+    assert f"{every[0].name}  kept, holds a file of yours" in parity(*options)
+    (every[0] / "notes.md").unlink()
+    assert f"{every[0].name}  removed" in parity(*options)
+    assert finished(reports) == every[1:]
 
 
 def test_a_lock_can_be_taken_again_after_pruning(place):
