@@ -37,7 +37,7 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path | None) ->
     started = time.monotonic()
     console = Console(stderr=True)
     say = partial(console.print, highlight=False)
-    session = Session(settings, say=say, prove=True)
+    session = Session(settings, say=say, prove=True, look_into=True)
     session.validate()
     shown = {point.name for point in select(session.points, patterns)}
     # A dtype at a time, since changing it loads the candidate anew.
@@ -66,13 +66,14 @@ def result_of(session: Session, started: float, shown: set[str] | None = None) -
     """
     rows = [row for found in session.results.values() for row in found]
     kept = [row for row in rows if shown is None or row.point in shown or not harmless(row)]
-    return RunResult(
+    result = RunResult(
         rows=kept,
         provenance=provenance(session, time.monotonic() - started),
         not_compared=[reason for one in session.covered for reason in one.left_out],
         invalid=session.invalid,
         ledger=ledger(session.covered, not_shown=len(rows) - len(kept)),
     )
+    return session.looked.fill(result)
 
 
 def measured_kernels(session: Session) -> tuple[list[dict[str, object]], list[str]]:

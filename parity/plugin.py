@@ -14,6 +14,7 @@ import pytest
 from parity.core.cases import Case
 from parity.core.coverage import Coverage, coverages, ledger
 from parity.core.errors import ParityError
+from parity.core.looked_into import LookedInto
 from parity.core.numerics import PRECISIONS
 from parity.core.points import LEVELS, Point
 from parity.core.rows import Row, RunResult, Verdict
@@ -77,6 +78,7 @@ class State:
     """Proofs of the run itself that failed, here and on the workers."""
     covered: list[Coverage] = field(default_factory=list)
     """What was compared, here and on the workers."""
+    looked: LookedInto = field(default_factory=LookedInto)
     counting: Counting = field(default_factory=Counting)
     provenance: dict[str, object] = field(default_factory=dict)
     result: RunResult | None = None
@@ -169,7 +171,7 @@ def _session(state: State) -> Session:
         pytest.UsageError: a setting names something that is not there.
     """
     if state.session is None:
-        session = Session(state.settings, prove=True)
+        session = Session(state.settings, prove=True, look_into=True)
         try:
             session.validate()
         except ParityError as error:
@@ -299,6 +301,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         state.rows += [row for rows in state.session.results.values() for row in rows]
         state.invalid += state.session.invalid
         state.covered += state.session.covered
+        state.looked.add(state.session.looked)
     output = getattr(config, "workeroutput", None)
     if output is not None:
         _publish(state, output)
@@ -323,6 +326,7 @@ def _publish(state: State, output: dict[str, Any]) -> None:
     facts = provenance(state.session, time.monotonic() - state.started)
     seen = ledger(state.covered, tests=state.counting.collected)
     result = RunResult(state.rows, facts, state.not_compared, state.invalid, seen)
+    state.looked.fill(result)
     output["parity"] = {"result": result_to_dict(result), "problem": state.problem}
 
 
@@ -339,6 +343,7 @@ def pytest_testnodedown(node: Any) -> None:
         state.not_compared += result.not_compared
         state.invalid += result.invalid
         state.covered += coverages(result.ledger)
+        state.looked.add(LookedInto(result.details, result.inputs, result.sources))
         state.counting.collected = dict(result.ledger["tests"])  # type: ignore[call-overload]
         state.provenance = result.provenance
         state.problem = state.problem or published["problem"]
@@ -360,6 +365,7 @@ def _report(state: State, session: pytest.Session) -> None:
     state.not_compared += state.counting.left_out
     state.not_compared += [reason for one in state.covered for reason in one.left_out]
     state.result = RunResult(rows, facts, state.not_compared, state.invalid, seen)
+    state.looked.fill(state.result)
     try:
         state.report_path = write_run(state.result, state.report)
     except ParityError as error:

@@ -14,6 +14,7 @@ from parity.core.cases import Case, load_cases, select_cases
 from parity.core.coverage import Coverage, cover
 from parity.core.errors import ParityError, describe_exception
 from parity.core.holes import check_holes, matching, replaceable
+from parity.core.looked_into import LookedInto
 from parity.core.numerics import precision
 from parity.core.overrides import Override, check_overrides, load_overrides
 from parity.core.points import LEVELS, STAGES, Firing, Point
@@ -37,6 +38,7 @@ from parity.settings import (
     load_by_name,
     target,
 )
+from parity.sources import sources_of
 from parity.subjects import qwen2vl
 
 
@@ -56,12 +58,15 @@ class Session:
     """Runs that could not be made."""
     prove: bool = False
     """Whether every run proves itself first; measuring gates and planting faults do without."""
+    look_into: bool = False
+    """Whether to keep, for the report, where the errors of the rows that matter most are."""
     selected: Collection[tuple[str, str]] | None = None
     """(case, dtype) of everything that will be run; ``None``: every case in every dtype."""
     invalid: list[str] = field(default_factory=list)
     """Proofs that failed."""
     covered: list[Coverage] = field(default_factory=list)
     """What was compared, one entry a case and dtype."""
+    looked: LookedInto = field(default_factory=LookedInto)
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -178,6 +183,9 @@ class Session:
             failed += reference_against_itself(schedule, evidence) if thorough else []
             failed += record_unchanged(schedule, evidence)  # last, so that it covers all of them
             self.invalid += [f"{case.name} {dtype}: {reason}" for reason in failed]
+        if self.look_into and not self.looked.sources:
+            candidate = self.candidate(dtype)
+            self.looked.sources = sources_of(candidate, self.declared, evidence.bundle)
         return self._suggested(with_kernels(self, rows, evidence), evidence, case)
 
     def _suggested(self, rows: list[Row], evidence: Evidence, case: Case) -> list[Row]:
@@ -294,7 +302,7 @@ class Session:
         """The same session with a fault planted, on the candidate that is loaded here."""
         settings = replace(self.settings, plant=fault)
         return replace(self, settings=settings, results={}, failures={}, invalid=[],
-                       covered=[])  # fmt: skip
+                       covered=[], looked=LookedInto())  # fmt: skip
 
     _loaded: tuple[str, Any] | None = field(default=None, repr=False)
 

@@ -19,6 +19,7 @@ from parity.core.narrow import NARROW
 from parity.core.numerics import Precision
 from parity.core.points import Point
 from parity.core.rows import Kind
+from parity.core.sources import Source
 from parity.core.store import Bundle, ReferenceFiring, tensor_name
 from parity.core.trace import Array, Tap, Trace
 from parity.subjects import qwen2vl
@@ -67,6 +68,19 @@ class MindSporeCandidate:
         from parity.adapters.mindspore_kernels import MindSporeKernels
 
         return MindSporeKernels(device)
+
+    def sources(self, points: Sequence[Point]) -> dict[str, Source]:
+        """Where the port computes each point, by reading its files."""
+        from parity.adapters.mindspore_sources import sources
+
+        return sources({"": self.model, **named_cells(self.model)}, points)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Each token id as the text that the port's tokenizer reads it as."""
+        from qwen2vl_ms import Qwen2VLProcessor
+
+        tokenizer = Qwen2VLProcessor.from_pretrained(self.checkpoint).tokenizer
+        return [tokenizer.decode([one]) for one in ids]
 
     def holes(self) -> list[str]:
         """Canonical paths of the cells that declare themselves not ported."""
