@@ -333,6 +333,7 @@ def _publish(state: State, output: dict[str, Any]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over the rows of a worker that is done."""
+    from parity.provenance import combined
     from parity.report.rows_io import result_from_dict
 
     published = getattr(node, "workeroutput", {}).get("parity")
@@ -345,19 +346,21 @@ def pytest_testnodedown(node: Any) -> None:
         state.covered += coverages(result.ledger)
         state.looked.add(LookedInto(result.details, result.inputs, result.sources))
         state.counting.collected = dict(result.ledger["tests"])  # type: ignore[call-overload]
-        state.provenance = result.provenance
+        state.provenance = combined(state.provenance, result.provenance)
         state.problem = state.problem or published["problem"]
         state.asked = True
 
 
 def _report(state: State, session: pytest.Session) -> None:
     """Write the report; a report that cannot be written fails the run."""
-    from parity.provenance import provenance
+    from parity.provenance import command, provenance
     from parity.runs import write_run
 
-    facts = state.provenance
+    seconds = time.monotonic() - state.started
+    # Under -n a worker's facts, but for what only this process knows.
+    facts = state.provenance | {"command": command(), "seconds": round(seconds, 1)}
     if state.session is not None and state.session.results:
-        facts = provenance(state.session, time.monotonic() - state.started)
+        facts = provenance(state.session, seconds)
     order = {name: n for n, name in enumerate(dict.fromkeys(row.case for row in state.rows))}
     dtypes = state.settings.dtypes.index
     rows = sorted(state.rows, key=lambda row: (dtypes(row.dtype), order[row.case], row.order))

@@ -18,7 +18,7 @@ from parity.core.errors import ParityError
 from parity.core.files import file_hash
 from parity.core.numerics import precision
 from parity.core.points import Point
-from parity.core.store import FORMAT, Bundle, json_hash, mark_used
+from parity.core.store import FORMAT, MANIFEST, Bundle, json_hash, mark_used
 from parity.provenance import version
 from parity.settings import HERE, Settings
 from parity.subjects import qwen2vl
@@ -38,7 +38,9 @@ class References:
     say: Callable[[str], None] = lambda line: None
     """Called with a line for the user when something takes long."""
     opened: dict[str, str] = field(default_factory=dict)
-    """Bundles used: folder name to the hash of the key."""
+    """Bundles used: folder name to the hash of the manifest, which holds those of all tensors."""
+    made_with: dict[str, list[str]] = field(default_factory=dict)
+    """What the reference ran on, as the bundles used say: name to every value that occurs."""
 
     @cached_property
     def declared(self) -> list[Point]:
@@ -59,9 +61,20 @@ class References:
         bundle = Bundle.open(folder)
         if bundle.key != self.key(case, dtype):
             raise ParityError(f"{folder} is not the bundle its name says; delete it and run again")
-        self.opened[folder.name] = json_hash(bundle.key)
+        self._note(folder, bundle)
         mark_used(folder)
         return bundle
+
+    def _note(self, folder: Path, bundle: Bundle) -> None:
+        """Remember a bundle for the run's provenance."""
+        if folder.name in self.opened:
+            return
+        self.opened[folder.name] = file_hash(folder / MANIFEST)
+        facts = bundle.provenance.get("reference")
+        for name, value in facts.items() if isinstance(facts, dict) else ():
+            known = self.made_with.setdefault(str(name), [])
+            if str(value) not in known:
+                known.append(str(value))
 
     def capture(self, wanted: Sequence[tuple[Case, str]]) -> None:
         """Capture what is missing of ``wanted``, in a process of its own that may import PyTorch.

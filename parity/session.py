@@ -298,6 +298,11 @@ class Session:
             self._loaded = (dtype, loaded)
         return self._loaded[1]
 
+    def device_facts(self) -> dict[str, str]:
+        """What the candidate that ran says of its device; nothing if none ran, or it is silent."""
+        asked = getattr(self._loaded[1], "device_facts", None) if self._loaded else None
+        return dict(asked(self.settings.device)) if asked is not None else {}
+
     def planting(self, fault: str) -> Session:
         """The same session with a fault planted, on the candidate that is loaded here."""
         settings = replace(self.settings, plant=fault)

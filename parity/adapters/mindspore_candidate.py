@@ -82,6 +82,13 @@ class MindSporeCandidate:
         tokenizer = Qwen2VLProcessor.from_pretrained(self.checkpoint).tokenizer
         return [tokenizer.decode([one]) for one in ids]
 
+    @staticmethod
+    def device_facts(device: str) -> dict[str, str]:
+        """What MindSpore says of the device and its precision switches, for provenance."""
+        from parity.adapters.mindspore_device import device_facts
+
+        return device_facts(device)
+
     def holes(self) -> list[str]:
         """Canonical paths of the cells that declare themselves not ported."""
         return declared_holes(named_cells(self.model))

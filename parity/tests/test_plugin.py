@@ -63,8 +63,11 @@ def test_several_dtypes_have_ids_verdicts_and_rows_of_their_own(tmp_path):
     done = run(tmp_path, "-v", "-n", "2", "--case", "text-only", "-k", "head", *dtypes)
     assert done.returncode == 0, done.stdout
     assert outcomes(done)["passed"] == 4
-    rows = json.loads((tmp_path / "report" / "rows.json").read_text())["rows"]
-    assert list(dict.fromkeys(row["dtype"] for row in rows)) == ["ascend-mixed", "fp32"]
+    saved = json.loads((tmp_path / "report" / "rows.json").read_text())
+    assert list(dict.fromkeys(row["dtype"] for row in saved["rows"])) == ["ascend-mixed", "fp32"]
+    bundles = [name.rpartition("-")[0] for name in saved["provenance"]["bundles"]]
+    assert bundles == ["text-only-bf16", "text-only-fp32"], "what both workers opened"
+    assert saved["provenance"]["command"].startswith("python -m pytest parity/suites ")
     assert re.search(r"text-only +ascend-mixed +\d", done.stdout)
     assert re.search(r"text-only +fp32 +\d", done.stdout)
     assert "test_head[text-only-ascend-mixed-lm_head]" in done.stdout
