@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from parity.calibrate import calibrate
+from parity.compare_runs import diff
 from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
 from parity.gates_list import list_gates
@@ -215,6 +216,7 @@ app.command()(calibrate)
 app.command(name="gates")(list_gates)
 app.command()(selftest)
 app.command()(repro)
+app.command()(diff)
 app.command()(prune)
 
 

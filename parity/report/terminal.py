@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from parity.report.headline import detail, sentence, word
 from parity.report.ledger import ledger_view
 from parity.report.panels import label
 from parity.report.table import difference_view, figure_view
-from parity.report.text import MESSAGE_LIMIT, clean, number
+from parity.report.text import MESSAGE_LIMIT, WIDTH, clean, number, wrap
 from parity.report.words import meaning
 
-WIDTH = 100
 _HEADER = ("case", "dtype", "compared", "pass", "guilty", "victims", "other", "worst local")
 _NUMBERS = slice(2, 7)
 _LISTED = 10
@@ -37,10 +35,10 @@ def summary_lines(result: RunResult, report_path: Path | None = None) -> list[st
         proofs of the run that failed come before all that.
     """
     groups = group(result.rows)
-    lines = _wrap(f"parity {word(result)}: {sentence(result)}")
+    lines = wrap(f"parity {word(result)}: {sentence(result)}")
     if result.invalid:
         lines += _listed(result.invalid)
-    lines += _wrap(detail(result, groups), "  ") + _ledger(result)
+    lines += wrap(detail(result, groups), "  ") + _ledger(result)
     if groups:
         lines += ["", *_table(groups)]
     if (first := result.first_failure) is not None:
@@ -59,7 +57,7 @@ def _ledger(result: RunResult) -> list[str]:
     if found is None:
         return []
     notes = "; ".join(note.text for note in sorted(found.notes, key=lambda note: not note.fails))
-    return _wrap(f"{found.summary} {clean(notes, 300)}".strip(), "  ")
+    return wrap(f"{found.summary} {clean(notes, 300)}".strip(), "  ")
 
 
 def _table(groups: Sequence[Group]) -> list[str]:
@@ -103,11 +101,11 @@ def _culprit(row: Row) -> list[str]:
     """Describe the first failing point, its numbers, what they mean and what to do."""
     known = meaning(row)
     where = f"({clean(row.case, 40)}, {clean(row.ran_in)}, {clean(row.stage)})"
-    lines = [*_wrap(f"{row.verdict.value} {label(row)} {where}"), *_numbers(row)]
-    lines += _wrap(clean(row.message, MESSAGE_LIMIT), "  ")
+    lines = [*wrap(f"{row.verdict.value} {label(row)} {where}"), *_numbers(row)]
+    lines += wrap(clean(row.message, MESSAGE_LIMIT), "  ")
     for suggestion in row.suggestions:
-        lines += _wrap(f"what to try: {clean(suggestion, MESSAGE_LIMIT)}", "  ")
-    lines += _wrap(f"meaning: {known.means}", "  ") + _wrap(f"next: {known.next}", "  ")
+        lines += wrap(f"what to try: {clean(suggestion, MESSAGE_LIMIT)}", "  ")
+    lines += wrap(f"meaning: {known.means}", "  ") + wrap(f"next: {known.next}", "  ")
     return lines
 
 
@@ -137,14 +135,7 @@ def _listed(items: Sequence[str]) -> list[str]:
     """List the first items, and say how many more there are."""
     lines: list[str] = []
     for item in items[:_LISTED]:
-        lines += _wrap(f"- {clean(item, 300)}", "  ")
+        lines += wrap(f"- {clean(item, 300)}", "  ")
     if len(items) > _LISTED:
         lines.append(f"  and {len(items) - _LISTED:,} more, in the report")
     return lines
-
-
-def _wrap(text: str, indent: str = "") -> list[str]:
-    """Break text into lines of at most ``WIDTH``."""
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
-    )

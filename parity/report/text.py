@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import unicodedata
 
 NAME_LIMIT = 160
 """Characters of a name shown on a page; the data files always hold all of it."""
 MESSAGE_LIMIT = 800
+WIDTH = 100
+"""Columns of what is written to a terminal."""
 
 
 def number(value: float) -> str:
@@ -49,6 +52,13 @@ def clean(text: str, limit: int = NAME_LIMIT) -> str:
         return shown
     head = (limit - 3) * 2 // 3
     return f"{shown[:head]}...{shown[len(shown) - (limit - 3 - head) :]}"
+
+
+def wrap(text: str, indent: str = "") -> list[str]:
+    """Break text into lines of at most ``WIDTH``."""
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
+    )
 
 
 def _visible(character: str) -> str:
