@@ -127,7 +127,7 @@ def candidate_lines(arguments: Sequence[str]) -> list[Line]:
 
 def loop_lines(cases: Sequence[str], scratch: Path, rounds: int) -> list[Line]:
     """Warm ``pytest parity/ -k vision`` against a bare script, and with two workers."""
-    loop = ("-m", "pytest", "parity/suites", "-q", "-k", "vision", *cases,
+    loop = ("-m", "pytest", "parity/", "-q", "-k", "vision", *cases,
             "--report", str(scratch / "report"))  # fmt: skip
     taken = in_turn(
         {

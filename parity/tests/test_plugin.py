@@ -5,15 +5,19 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+import conftest
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 def run(tmp_path, *arguments):
-    command = [sys.executable, "-m", "pytest", "parity/suites", "-p",
+    command = [sys.executable, "-m", "pytest", "parity/", "-p",
                "no:cacheprovider", "--report", str(tmp_path / "report"), *arguments]  # fmt: skip
     place = os.environ | {"PYTHONPATH": str(tmp_path)}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=place)
@@ -43,6 +47,30 @@ def test_the_porting_loop_passes_without_importing_pytorch(tmp_path):
     assert "mindspore" in imported
     assert not imported & {"torch", "transformers", "torchvision"}
     assert (tmp_path / "report" / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("started", "named", "left_out"),
+    [(".", ["parity/"], True),
+     (".", ["parity", "fixtures"], True),
+     ("parity", ["."], True),
+     (".", ["parity/", "parity/tests/test_plugin.py::test_it"], False),
+     (".", ["parity/tests"], False),
+     (".", ["."], False)],
+)  # fmt: skip
+def test_the_porting_loop_leaves_the_harness_own_tests_out(started, named, left_out):
+    config = SimpleNamespace(args=named, invocation_params=SimpleNamespace(dir=ROOT / started))
+    ignored = partial(conftest.pytest_ignore_collect, config=config)
+    assert bool(ignored(ROOT / "parity" / "tests")) is left_out
+    assert not ignored(ROOT / "parity" / "suites")
+
+
+def test_pytest_without_arguments_collects_every_folder_of_tests(request):
+    named = request.config.getini("testpaths")
+    folders = {path.parent for path in ROOT.glob("[!.]*/**/test_*.py")}
+    assert folders
+    assert all(any(ROOT / name in (one, *one.parents) for name in named) for one in folders)
+    assert not {"parity", "parity/"} & set(named), "that is the porting loop"
 
 
 def test_ids_name_case_dtype_and_point(tmp_path):
