@@ -15,6 +15,8 @@ from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
 from parity.gates_list import list_gates
 from parity.generation import generation
+from parity.history.commands import app as history_app
+from parity.history.place import NOWHERE, History, NoHistory
 from parity.kernel_ledger import kernels
 from parity.options import (
     COULD_NOT_RUN,
@@ -143,8 +145,11 @@ def run(
     without: Without = None,
     gates: GatesFolder = DEFAULTS.gates,
     overrides: Overrides = None,
+    history: History = None,
+    no_history: NoHistory = False,
 ) -> None:
     """Compare candidate and reference on every case, and write the report."""
+    from parity.history.recording import remember
     from parity.job import run_job
 
     chosen = settings(
@@ -153,6 +158,7 @@ def run(
         gates=gates, overrides=overrides, without=tuple(without or ()),
     )  # fmt: skip
     result = run_job(chosen, point or [], report)
+    remember(result, NOWHERE if no_history else history, chosen.without, typer.echo)
     raise typer.Exit(COULD_NOT_RUN if result.invalid else 0 if result.passed else 1)
 
 
@@ -218,6 +224,7 @@ app.command()(selftest)
 app.command()(repro)
 app.command()(diff)
 app.command()(prune)
+app.add_typer(history_app, name="history")
 
 
 def main() -> None:

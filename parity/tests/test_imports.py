@@ -69,6 +69,11 @@ RULES = (
     ),
     forbid("parity/repro/[!m]*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms"}),
     allow("parity/report/*.py", "pandas jinja2 markupsafe", "parity.core parity.report"),
+    allow(
+        "parity/history/*.py",
+        "numpy scipy ruptures sqlalchemy platformdirs typer rich markupsafe",
+        "parity.core parity.report parity.history parity.options parity.runs",
+    ),
     allow("parity/baselines/*.py", "numpy", "parity.core parity.baselines"),
     forbid("parity/selftest/*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms", "parity.report"}),
     forbid("parity/adapters/torch*.py", {"mindspore", "qwen2vl_ms"}),
@@ -230,7 +235,7 @@ def test_a_permitted_import_is_not(tmp_path: Path, name: str, source: str) -> No
 
 def loaded_after(statement: str) -> set[str]:
     """Frameworks, and what is slow to import, in memory after a statement."""
-    heavy = FRAMEWORKS | {"pandas", "PIL", "matplotlib", "scipy"}
+    heavy = FRAMEWORKS | {"pandas", "PIL", "matplotlib", "scipy", "sqlalchemy", "ruptures"}
     code = f"import sys\n{statement}\nprint(*sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
