@@ -17,6 +17,7 @@ from parity.gates_list import list_gates
 from parity.generation import generation
 from parity.history.commands import app as history_app
 from parity.history.place import NOWHERE, History, NoHistory
+from parity.history.trend import trend
 from parity.kernel_ledger import kernels
 from parity.options import (
     COULD_NOT_RUN,
@@ -224,6 +225,7 @@ app.command()(selftest)
 app.command()(repro)
 app.command()(diff)
 app.command()(prune)
+app.command()(trend)
 app.add_typer(history_app, name="history")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,8 @@ class RunInfo:
     environment: Environment
     passed: bool
     entries: int
+    facts: Mapping[str, str]
+    """What may change a ratio and is not in the environment; empty if it was not kept."""
 
 
 class History:
@@ -142,6 +145,7 @@ def _insert(connection: Connection, record: RunRecord) -> None:
         "environment": _environment(connection, record.environment),
         "passed": record.passed,
         "entries": len(record.entries),
+        "facts": json.dumps(dict(record.facts)),
     }
     run = _added(connection, tables.run, values)
     series, gates = _series(connection, record), _gates(connection, record)
@@ -218,5 +222,5 @@ def _info(row: Mapping[str, Any]) -> RunInfo:
     when = datetime.fromtimestamp(row["at"], timezone.utc)
     return RunInfo(
         row["id"], row["digest"], when, restored(row["commit_name"]), environment,
-        bool(row["passed"]), row["entries"],
+        bool(row["passed"]), row["entries"], json.loads(row["facts"] or "{}"),
     )  # fmt: skip

@@ -18,6 +18,12 @@ _PLACES: dict[str, tuple[str, ...]] = {
 }
 """Where provenance may hold each field, the first that is there counts; dots go into tables."""
 
+_TABLES = ("versions", "precision", "environment")
+"""Of provenance: everything in them may change a ratio."""
+_FACTS = ("python", "numpy", "torch", "transformers", "gates", "overrides", "device.firmware",
+          "OMP_NUM_THREADS", "MS_ASCEND_CHECK_OVERFLOW_MODE")  # fmt: skip
+"""Beside them, or in runs from before there were tables."""
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -52,6 +58,16 @@ class Environment:
 def environment_of(provenance: Mapping[str, object]) -> Environment:
     """The environment of a run; what its provenance does not tell is ``none``."""
     return Environment(*(_first(provenance, places) for places in _PLACES.values()))
+
+
+def facts_of(provenance: Mapping[str, object]) -> dict[str, str]:
+    """What else may have changed between two runs, and is worth a mark where it did."""
+    found = {name: look_up(provenance, name) for name in _FACTS}
+    for table in _TABLES:
+        inner = provenance.get(table)
+        names = inner if isinstance(inner, Mapping) else ()
+        found |= {str(name): look_up(provenance, f"{table}.{name}") for name in names}
+    return {name: text for name, text in found.items() if text is not None}
 
 
 def _first(provenance: Mapping[str, object], places: tuple[str, ...]) -> str:

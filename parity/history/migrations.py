@@ -13,8 +13,15 @@ from sqlalchemy import Connection, inspect, select, update
 from parity.core.errors import ParityError
 from parity.history.tables import VERSION, metadata, schema
 
-STEPS: dict[int, Callable[[Connection], None]] = {}
-"""What leads to each version from the one before it. Never change a step that was released."""
+
+def add_facts(connection: Connection) -> None:
+    """Schema 2: what else is known about a run, such as the versions of packages."""
+    connection.exec_driver_sql("ALTER TABLE parity_run ADD COLUMN facts TEXT")
+
+
+STEPS: dict[int, Callable[[Connection], None]] = {2: add_facts}
+"""What leads to each version from the one before it. Never change a step that was released; a step
+names tables and columns itself, since `tables` will have moved on."""
 
 
 def version_of(connection: Connection) -> int | None:

@@ -11,13 +11,13 @@ import hashlib
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 
 from parity.core.errors import ParityError
 from parity.core.rows import Comparison, Row, RunResult, Verdict
-from parity.history.environment import Environment, environment_of, look_up
+from parity.history.environment import Environment, environment_of, facts_of, look_up
 
 _LARGEST = 3.4028234663852886e38
 """Of float32."""
@@ -76,6 +76,8 @@ class RunRecord:
     environment: Environment
     passed: bool
     entries: tuple[Entry, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else may change a ratio, by name; not part of the digest."""
 
     @cached_property
     def digest(self) -> str:
@@ -113,7 +115,8 @@ def record_of(result: RunResult, name: str = "the run") -> RunRecord:
     when = _when(result.provenance, name)
     commit = look_up(result.provenance, "commit") or "unknown"
     environment = environment_of(result.provenance)
-    return RunRecord(when, commit, environment, result.passed, entries)
+    facts = facts_of(result.provenance)
+    return RunRecord(when, commit, environment, result.passed, entries, facts)
 
 
 def _entry(row: Row) -> Entry:

@@ -21,7 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
-VERSION = 1
+VERSION = 2
 """Of the schema."""
 
 metadata = MetaData()
@@ -56,6 +56,7 @@ run = Table(
     Column("environment", ForeignKey(environment.c.id), nullable=False),
     Column("passed", Boolean, nullable=False),
     Column("entries", Integer, nullable=False),
+    Column("facts", Text, comment="Other provenance as JSON; NULL in runs of schema 1"),
 )
 series = Table(
     "parity_series",

@@ -71,7 +71,7 @@ RULES = (
     allow("parity/report/*.py", "pandas jinja2 markupsafe", "parity.core parity.report"),
     allow(
         "parity/history/*.py",
-        "numpy scipy ruptures sqlalchemy platformdirs typer rich markupsafe",
+        "numpy ruptures sqlalchemy platformdirs typer rich markupsafe",
         "parity.core parity.report parity.history parity.options parity.runs",
     ),
     allow("parity/baselines/*.py", "numpy", "parity.core parity.baselines"),
