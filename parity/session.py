@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from parity.core.store import TENSORS, Bundle
 from parity.core.tolerance import Gates, load_gates
 from parity.core.trace import Trace
 from parity.core.verdict import Evidence, judge
+from parity.details import Looking
 from parity.proofs import (
     inputs_agree,
     looking_changes_nothing,
@@ -38,8 +39,13 @@ from parity.settings import (
     load_by_name,
     target,
 )
+from parity.show_inputs import show
 from parity.sources import sources_of
 from parity.subjects import qwen2vl
+from parity.subjects.modules import read_config
+
+if TYPE_CHECKING:
+    from parity.hypotheses.hypothesis import Trial
 
 
 @dataclass
@@ -183,18 +189,39 @@ class Session:
             failed += reference_against_itself(schedule, evidence) if thorough else []
             failed += record_unchanged(schedule, evidence)  # last, so that it covers all of them
             self.invalid += [f"{case.name} {dtype}: {reason}" for reason in failed]
-        if self.look_into and not self.looked.sources:
-            candidate = self.candidate(dtype)
-            self.looked.sources = sources_of(candidate, self.declared, evidence.bundle)
-        return self._suggested(with_kernels(self, rows, evidence), evidence, case)
+        return self._explained(with_kernels(self, rows, evidence), evidence, case, schedule)
 
-    def _suggested(self, rows: list[Row], evidence: Evidence, case: Case) -> list[Row]:
+    def _explained(
+        self, rows: list[Row], evidence: Evidence, case: Case, schedule: Sequence[Firing]
+    ) -> list[Row]:
         """``rows`` with what to try; what that takes is loaded only where something fails."""
-        if all(row.verdict is Verdict.PASS for row in rows):
-            return rows
-        from parity.hypotheses.rows import with_suggestions
+        tried: dict[int, list[Trial]] = {}
+        if any(row.verdict is not Verdict.PASS for row in rows):
+            from parity.hypotheses.rows import tried_on, with_suggestions
 
-        return with_suggestions(rows, evidence, self.points, case, self.settings.checkpoint)
+            tried = tried_on(rows, evidence, self.points, case, self.settings.checkpoint)
+            rows = with_suggestions(rows, tried)
+        if self.look_into:
+            self._look_into(rows, evidence, case, schedule, tried)
+        return rows
+
+    def _look_into(
+        self,
+        rows: list[Row],
+        evidence: Evidence,
+        case: Case,
+        schedule: Sequence[Firing],
+        tried: Mapping[int, Sequence[Trial]],
+    ) -> None:
+        """Keep what the report shows beyond figures."""
+        candidate, looked = self.candidate(evidence.precision.name), self.looked
+        merge = read_config(self.settings.checkpoint).merge
+        looking = Looking(case, evidence, schedule, tried, self.settings, merge)
+        looked.details += looking.details(rows)
+        if case.name not in looked.inputs:
+            looked.inputs[case.name] = show(case, evidence.bundle, candidate, merge)
+        if not looked.sources:
+            looked.sources = sources_of(candidate, self.declared, evidence.bundle)
 
     def _execute(self, case: Case, dtype: str, stages: Collection[str]) -> Evidence:
         """Both executions of the candidate, beside the reference's record."""

@@ -9,9 +9,10 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.core.compared import padding_of
 from parity.core.points import Firing
 from parity.core.trace import Array, Tap
-from parity.core.verdict import Evidence, padding_of
+from parity.core.verdict import Evidence
 
 
 @dataclass(frozen=True)

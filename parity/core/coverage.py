@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from parity.core.compared import padding_of
 from parity.core.errors import ParityError
 from parity.core.points import STAGES, Firing
 from parity.core.rows import Row, Verdict
 from parity.core.trace import Array, Tap, Trace
 from parity.core.vacuous import CONSTANT_BY_NATURE, FLOATS, is_constant, kept
-from parity.core.verdict import Evidence, padding_of
+from parity.core.verdict import Evidence
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,8 @@ class Side:
 
     scope: str
     """``local`` or ``end to end``."""
+    where: str = ""
+    """The module inside at whose input the value arrived; empty for the point's own value."""
     histogram: Histogram | None = None
     tokens: Profile | None = None
     channels: Profile | None = None
@@ -119,4 +121,7 @@ class Detail:
     """What shows this module's failure by itself; ``None`` for what cannot stand alone."""
     sides: tuple[Side, ...] = ()
     ids: Ids | None = None
+    reference_text: str | None = None
+    """A few integers in full, where they differ."""
+    candidate_text: str | None = None
     tried: tuple[Tried, ...] = ()

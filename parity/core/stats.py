@@ -100,15 +100,24 @@ def figure(squares: Float, count: int, dtype: Format, gate: float) -> Slice:
     return Slice(ratio(float(wrong), floor), relative, ratio(floor, float(size)), gate)
 
 
-def worst_slice(squares: Float, count: int, dtype: Format, gate: float) -> Slice:
-    """The slice whose ratio is largest; NaN counts as largest.
+def slice_ratios(squares: Float, count: int, dtype: Format) -> tuple[Float, Float]:
+    """Ratio and floor of ``n`` slices, ``[n]`` each; a slice without any error has ratio 0.
 
-    ``squares``: as in :func:`figure`, of ``n`` slices of ``count`` numbers each, ``[3, n]``.
+    ``squares``: as in :func:`figure`, of slices of ``count`` numbers each, ``[3, n]``.
     """
     wrong, size, own = np.sqrt(squares)
     floor = robust_floor(own, dtype.rounding(size, count))
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(wrong == 0, 0.0, wrong / floor)
+        return np.where(wrong == 0, 0.0, wrong / floor), floor
+
+
+def worst_slice(squares: Float, count: int, dtype: Format, gate: float) -> Slice:
+    """The slice whose ratio is largest; NaN counts as largest.
+
+    ``squares``: as in :func:`slice_ratios`.
+    """
+    wrong, size, _ = np.sqrt(squares)
+    ratios, floor = slice_ratios(squares, count, dtype)
     index = int(np.argmax(np.where(np.isnan(ratios), np.inf, ratios)))
     return Slice(
         float(ratios[index]),
@@ -146,7 +155,7 @@ def compare(
     kept = None if keep is None else np.flatnonzero(keep)
     if candidate.size == 0 or (kept is not None and not len(kept)):
         raise ValueError("nothing to compare")
-    totals = add_up(_operands(candidate, truth, candidate_base), dtype, kept)
+    totals = add_up(operands(candidate, truth, candidate_base), dtype, kept)
     rows, columns = totals.rows.shape[1], totals.columns.shape[1]
     where = _Places(truth.reference.shape, kept)
     index = where.index(totals.max_at)
@@ -181,8 +190,8 @@ def compare(
         )
 
 
-def _operands(candidate: Array, truth: Truth, candidate_base: Array | None) -> Operands:
-    """All as matrices; what does not differ, or cannot be used, left out."""
+def operands(candidate: Array, truth: Truth, candidate_base: Array | None = None) -> Operands:
+    """All as matrices ``[R, C]``; what does not differ, or cannot be used, left out."""
     base, base_residual, moved = truth.base, truth.base_residual, candidate_base
     if base is None or moved is None or moved.shape != base.shape:
         base = base_residual = moved = None

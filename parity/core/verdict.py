@@ -15,15 +15,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.core.examine import Finding, examine, missing
+from parity.core.compared import at_input, end_to_end, on_clean_inputs, padding_of
+from parity.core.examine import Finding, missing
 from parity.core.holes import hole_around
 from parity.core.numerics import Precision
 from parity.core.points import Firing, Point
 from parity.core.rows import PYNATIVE, Kind, Row, Verdict
-from parity.core.stats import Truth
-from parity.core.store import Bundle, ReferenceFiring
+from parity.core.store import Bundle
 from parity.core.tolerance import Gates
-from parity.core.trace import Array, Tap, Trace
+from parity.core.trace import Trace
 from parity.core.vacuous import SHARED, vacuous
 
 
@@ -150,8 +150,7 @@ def _findings(order: int, firing: Firing, evidence: Evidence) -> Judged:
     if hole is not None:
         nothing = Finding(Verdict.PASS)
         return Judged(firing, row, nothing, nothing, hole=hole)
-    local = _local(firing, evidence, recorded, reference)
-    end = _end_to_end(firing, evidence, recorded, reference)
+    local, end = _local(firing, evidence), _end_to_end(firing, evidence)
     taps = [tap for tap in (free, evidence.forced.get(point.name, firing.index)) if tap]
     return Judged(firing, row, local, end, vacuous=vacuous(point, reference, taps, keep))
 
@@ -177,26 +176,11 @@ def _connect(item: Judged, evidence: Evidence) -> None:
     """Judge what reached a module, and charge it to the code around that module."""
     firing = item.firing
     blamed = item.parent or item
-    arrived = evidence.forced.arrivals.get((firing.point.name, firing.index))
-    recorded = evidence.bundle.get(firing.point.name, firing.index)
-    if arrived is None or recorded is None:
+    value = at_input(firing, evidence, blamed.firing.point)
+    if value is None:
         return
-    name = recorded.inputs[firing.point.forced[0]]
-    reference = evidence.bundle.tensor(name)
-    # At block level nothing inside a block is replaced, so what arrives at one is exact.
-    residual = recorded.arrival if evidence.level == "module" else None
-    finding = examine(
-        firing.point,
-        recorded,
-        Truth(reference, _residual(evidence.bundle, residual)),
-        # Between modules a candidate may compute in another dtype, if its values are right.
-        replace(arrived, dtype=recorded.dtype),
-        evidence.precision,
-        # It is that code's work, so it is held to that module's gate.
-        evidence.gates.at("local", blamed.firing.point),
-        keep=padding_of(firing, evidence),
-    )
-    if np.shares_memory(arrived.value, reference):
+    finding = value.examine()
+    if np.shares_memory(value.tap.value, value.truth.reference):
         finding = Finding(Verdict.EMPTY, SHARED)
     message = f"at the input of {firing.point.name}: {finding.message}"
     blamed.arrived.append(replace(finding, message=message))
@@ -286,66 +270,23 @@ def _cause(item: Judged, blamed: Blamed) -> str | None:
     return next(iter([*blamed.guilty, *blamed.drifting]), None)
 
 
-def _local(
-    firing: Firing, evidence: Evidence, recorded: ReferenceFiring, reference: Array
-) -> Finding:
+def _local(firing: Firing, evidence: Evidence) -> Finding:
     """What the forced run shows about a point's own value."""
-    point, bundle, forced = firing.point, evidence.bundle, evidence.forced
+    point, forced = firing.point, evidence.forced
     if point.module is None:
         return Finding(Verdict.PASS)
-    tap = forced.get(point.name, firing.index)
-    fired, declared = forced.fired(point.name), len(bundle.points[point.name])
-    if tap is None:
-        return missing(forced.stopped, fired, declared)
-    residual = recorded.local if evidence.level == "module" else recorded.local_block
-    truth = Truth(reference, _residual(bundle, residual))
-    base = bundle.tensor(recorded.inputs[point.forced[0]]) if point.base else None
-    gate = evidence.gates.at("local", point)
-    return examine(
-        point, recorded, replace(truth, base=base), tap, evidence.precision, gate,
-        candidate_base=base, keep=padding_of(firing, evidence),
-    )  # fmt: skip
+    value = on_clean_inputs(firing, evidence)
+    if value is None:
+        declared = len(evidence.bundle.points[point.name])
+        return missing(forced.stopped, forced.fired(point.name), declared)
+    return value.examine()
 
 
-def _end_to_end(
-    firing: Firing, evidence: Evidence, recorded: ReferenceFiring, reference: Array
-) -> Finding:
+def _end_to_end(firing: Firing, evidence: Evidence) -> Finding:
     """What the free run shows about a point's value."""
-    point, bundle, free = firing.point, evidence.bundle, evidence.free
-    tap = free.get(point.name, firing.index)
-    if tap is None:
-        fired, declared = free.fired(point.name), len(bundle.points[point.name])
-        return missing(free.stopped, fired, declared)
-    truth = Truth(reference, _residual(bundle, recorded.end_to_end))
-    truth, base = _with_base(firing, evidence, truth)
-    gate = evidence.gates.at("end_to_end", point)
-    return examine(
-        point, recorded, truth, tap, evidence.precision, gate,
-        candidate_base=base, keep=padding_of(firing, evidence),
-    )  # fmt: skip
-
-
-def _with_base(firing: Firing, evidence: Evidence, truth: Truth) -> tuple[Truth, Array | None]:
-    """What a residual block added its update to, in each of the three executions."""
-    name = firing.point.base or ""
-    before = evidence.bundle.get(name, firing.index)
-    tap = evidence.free.get(name, firing.index)
-    if before is None:
-        return truth, None
-    base = evidence.bundle.tensor(before.value)
-    if tap is None and any(f"{name}.".startswith(f"{hole}.") for hole in evidence.holes):
-        tap = Tap(base, before.dtype)  # what stood in for it
-    if tap is None:
-        return truth, None
-    residual = _residual(evidence.bundle, before.end_to_end)
-    return replace(truth, base=base, base_residual=residual), tap.value
-
-
-def _residual(bundle: Bundle, name: str | None) -> Array | None:
-    """A stored residual; ``None`` where none is stored, which means zeros."""
-    return None if name is None else bundle.tensor(name)
-
-
-def padding_of(firing: Firing, evidence: Evidence) -> NDArray[np.bool_] | None:
-    """Which tokens to compare: padding is nobody's result."""
-    return evidence.padding if firing.point.tokens and firing.index == 0 else None
+    point, free = firing.point, evidence.free
+    value = end_to_end(firing, evidence)
+    if value is None:
+        declared = len(evidence.bundle.points[point.name])
+        return missing(free.stopped, free.fired(point.name), declared)
+    return value.examine()

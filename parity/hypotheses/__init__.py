@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
 
 from parity.core.errors import ParityError
 from parity.hypotheses.failure import Failure
-from parity.hypotheses.hypothesis import Hypothesis, Match, fit
+from parity.hypotheses.hypothesis import Hypothesis, Match, Trial, fit
 
 SECONDS = 10.0
 """Processor time for one point, after which no further hypothesis is tried."""
@@ -56,16 +57,27 @@ def matches(failure: Failure, seconds: float = SECONDS) -> list[Match]:
 
     One whose outcome is the truth's explains nothing and is never among them.
     """
+    return best(trials(failure, seconds))
+
+
+def trials(failure: Failure, seconds: float = SECONDS) -> list[Trial]:
+    """Every hypothesis about such a point that there was time for, and whether it fits."""
     end = time.process_time() + seconds
     found = []
     with np.errstate(all="ignore"):  # wrong arithmetic may overflow
         for hypothesis in catalogue() if worth_trying(failure) else ():
-            if hypothesis.applies(failure) and (match := tried(hypothesis, failure)):
-                found.append(match)
+            if hypothesis.applies(failure):
+                found.append(Trial(hypothesis, tried(hypothesis, failure)))
             if time.process_time() > end:
                 break
+    return found
+
+
+def best(found: Iterable[Trial]) -> list[Match]:
+    """The matches among trials, the best first."""
+    fits = [trial.match for trial in found if trial.match is not None]
     # Fits of one size differ by chance: then the catalogue's order counts.
-    return sorted(found, key=lambda m: (m.hypothesis.general, float(f"{m.used:.0e}")))
+    return sorted(fits, key=lambda m: (m.hypothesis.general, float(f"{m.used:.0e}")))
 
 
 def worth_trying(failure: Failure) -> bool:
@@ -92,6 +104,6 @@ def tried(hypothesis: Hypothesis, failure: Failure) -> Match | None:
         return None
 
 
-def suggest(failure: Failure) -> tuple[str, ...]:
+def suggest(found: Iterable[Trial]) -> tuple[str, ...]:
     """What to try, at most three sentences, the best first; empty where nothing fits."""
-    return tuple(match.text for match in matches(failure)[:SHOWN])
+    return tuple(match.text for match in best(found)[:SHOWN])

@@ -90,6 +90,15 @@ class Match:
         )
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A hypothesis that was tried on a failure."""
+
+    hypothesis: Hypothesis
+    match: Match | None
+    """``None``: it does not fit."""
+
+
 def fit(hypothesis: Hypothesis, failure: Failure) -> Match | None:
     """The match of a hypothesis, or ``None`` where it does not explain the failure."""
     if failure.wrong is None:

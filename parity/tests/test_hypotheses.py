@@ -8,10 +8,10 @@ import pytest
 
 from parity.core.rows import Verdict
 from parity.faults import catalogue as faults
-from parity.hypotheses import catalogue, fit, matches, suggest, tried
+from parity.hypotheses import catalogue, fit, matches, suggest, trials, tried
 from parity.hypotheses.hypothesis import Alternative, Hypothesis
 from parity.hypotheses.pixels import picture_values
-from parity.hypotheses.rows import MOST, WRONG, failure, with_suggestions
+from parity.hypotheses.rows import MOST, WRONG, failure, tried_on, with_suggestions
 from parity.session import Session
 from parity.settings import Settings
 
@@ -143,7 +143,7 @@ def check_named(fault, case, wanted, dtype="fp32"):
     found = matches(first)
     assert found[0].hypothesis.name == wanted
     guilty = next(row for row in rows(fault, case, dtype) if row.verdict in WRONG)
-    assert guilty.suggestions == suggest(first)
+    assert guilty.suggestions == suggest(trials(first))
     assert guilty.suggestions[0].startswith(found[0].hypothesis.sentence)
     assert found[0].error * 10 < found[0].without
 
@@ -221,14 +221,14 @@ def one_wrong(value):
 def test_an_unknown_mistake_gets_no_suggestion(change):
     unknown = wrong_value(change)
     assert unknown.wrong is not None
-    assert suggest(unknown) == ()
+    assert suggest(trials(unknown)) == ()
 
 
 def test_a_value_of_a_narrow_dtype_is_not_called_rounded_to_it():
     """Right values are, so that it explains nothing of the few that are wrong."""
     unknown = wrong_value(one_wrong, dtype="bf16")
     assert unknown.wrong is not None
-    assert suggest(unknown) == ()
+    assert suggest(trials(unknown)) == ()
 
 
 def test_a_value_that_is_rounded_is():
@@ -314,9 +314,9 @@ def test_only_the_first_points_are_looked_into():
     bad = next(row for row in rows("gelu-tanh-merger", "single-image") if row.suggestions)
     several = [replace(bad, order=order, suggestions=()) for order in range(3)]
     case = kept.cases[0]
-    found = with_suggestions(
-        [*several, good], evidence, kept.declared, case, kept.settings.checkpoint
-    )
+    given = [*several, good]
+    looked = tried_on(given, evidence, kept.declared, case, kept.settings.checkpoint)
+    found = with_suggestions(given, looked)
     assert [bool(row.suggestions) for row in found] == [True, False, False, False]
     assert MOST == 3
 

@@ -1,0 +1,56 @@
+"""The command that shows one row's failure again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+
+from parity.core.errors import ParityError
+from parity.core.points import Point
+from parity.repro.folder import check_buildable
+from parity.settings import CANDIDATES, Settings
+
+SHARED = ("device", "checkpoint", "cases_file", "gates", "plant")
+"""Settings that `repro` and `run` take by the same names."""
+RUN_ONLY = ("level", "candidate", "overrides")
+
+
+def command_line(settings: Settings, point: Point, case: str, dtype: str, firing: int) -> str:
+    """The command for one firing of a point, from the settings of the run that it failed in.
+
+    It is `repro`, which builds the module by itself, where that can be done; else `run`, of this
+    case and point alone.
+    """
+    words = ["python", "-m", "parity"]
+    where = ["--case", case, "--dtype", dtype]
+    if stands_alone(settings, point):
+        more = ["--firing", str(firing)] if firing else []
+        folder = f"repro-{point.name}"
+        return shlex.join(
+            [*words, "repro", point.name, "-o", folder, *where, *more, *_options(settings, SHARED)]
+        )
+    flags = ["--jit"] if settings.jit else []
+    flags += [word for pattern in settings.without for word in ("--without", pattern)]
+    named = _options(settings, (*SHARED, *RUN_ONLY))
+    return shlex.join([*words, "run", *where, "--point", point.name, *flags, *named])
+
+
+def stands_alone(settings: Settings, point: Point) -> bool:
+    """Whether `repro` can build the point's module: one of the port's, run as it is written."""
+    own = settings.candidate in ("mindspore", CANDIDATES["mindspore"])
+    try:
+        check_buildable(point)
+    except ParityError:
+        return False
+    return own and not settings.jit
+
+
+def _options(settings: Settings, names: tuple[str, ...]) -> list[str]:
+    """The options of those settings that are not the usual ones."""
+    usual = {field.name: field.default for field in fields(Settings)}
+    return [
+        word
+        for name in names
+        if (value := getattr(settings, name)) != usual[name] and value is not None
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
