@@ -56,7 +56,7 @@ class Looking:
         local, where = self._local(firing)
         end = end_to_end(firing, evidence)
         place = None
-        if point.name in evidence.bundle.points:
+        if evidence.bundle.get(point.name, firing.index) is not None:
             place = cells_of(point, firing.index, self.case, evidence.bundle, self.merge)
         at_clean = local is not None and not local.examine().ok
         sides = [

@@ -24,7 +24,7 @@ MASK, POSITIONS, PATCH_POSITIONS = (
 
 
 def cells_of(point: Point, index: int, case: Case, bundle: Bundle, merge: int) -> Cells | None:
-    """The place of every token of one firing, without values; ``None`` if it has no tokens.
+    """The place of every token of one firing, no value known yet; ``None`` if it has no tokens.
 
     Args:
         point: what fired.
@@ -42,7 +42,8 @@ def cells_of(point: Point, index: int, case: Case, bundle: Bundle, merge: int) -
     if rows * tokens > MOST:
         return None
     call, start = _in_prompt(point, index, case, bundle)
-    return Cells(TOKENS, "", 0.0, (), start=start, rows=rows, call=call)
+    nothing = (None,) * (rows * tokens)
+    return Cells(TOKENS, "", 0.0, nothing, start=start, rows=rows, call=call)
 
 
 def _on_pictures(
@@ -56,8 +57,9 @@ def _on_pictures(
     patches = sum(math.prod(grid) for grid in grids(case, bundle, firing))
     layouts = {patches: PATCHES, patches // merge**2: MERGED}
     layout = layouts.get(shape[0]) if len(shape) > 1 else None
-    cells = None if layout is None else Cells(layout, "", 0.0, (), firing=firing)
-    return cells if cells is None or shape[0] <= MOST * merge**2 else None
+    if layout is None or shape[0] > MOST * merge**2:
+        return None
+    return Cells(layout, "", 0.0, (None,) * shape[0], firing=firing)
 
 
 def grids(case: Case, bundle: Bundle, firing: int) -> list[tuple[int, int, int]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 LOCAL, END_TO_END = "local", "end to end"
 PATCHES, MERGED, TOKENS = "patches", "merged", "tokens"
+RATIO, SHARE = "ratio", "share"
 
 
 @dataclass(frozen=True)

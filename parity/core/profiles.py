@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from parity.core.blocks import Operands
 from parity.core.compared import Compared
-from parity.core.detail import Cells, Histogram, Profile, Side
+from parity.core.detail import RATIO, SHARE, Cells, Histogram, Profile, Side
 from parity.core.meter import Float
 from parity.core.numerics import Format
 from parity.core.onepass import add_up
@@ -41,7 +41,9 @@ def side(value: Compared, scope: str, cells: Cells | None) -> Side:
         cells: where its tokens are drawn, without values; ``None`` if they are not.
     """
     if value.point.kind in EXACT:
-        return Side(scope, cells=None if cells is None else filled(cells, differing(value)))
+        if cells is None:
+            return Side(scope)
+        return Side(scope, cells=filled(cells, SHARE, differing(value, len(cells.values)), 0.0))
     totals = add_up(_operands(value), value.format, _kept(value))
     rows, columns = totals.rows.shape[1], totals.columns.shape[1]
     with np.errstate(invalid="ignore", over="ignore"):
@@ -53,7 +55,7 @@ def side(value: Compared, scope: str, cells: Cells | None) -> Side:
         histogram=histogram(value),
         tokens=profile("token", by_row, value.gate.row) if rows > 1 else None,
         channels=profile("channel", by_column, value.gate.column) if enough else None,
-        cells=None if cells is None else filled(cells, by_row, value.gate.row),
+        cells=None if cells is None else filled(cells, RATIO, by_row, value.gate.row),
     )
 
 
@@ -69,9 +71,9 @@ def profile(axis: str, ratios: Float, gate: float) -> Profile:
     return Profile(axis, count, width, short(padded.reshape(-1, width).max(axis=1)), worst, gate)
 
 
-def filled(cells: Cells, values: Float, gate: float = 0.0) -> Cells:
+def filled(cells: Cells, measure: str, values: Float, gate: float) -> Cells:
     """``cells`` with their values, one a token."""
-    return replace(cells, values=short(values), gate=gate)
+    return replace(cells, measure=measure, values=short(values), gate=gate)
 
 
 def short(values: Float) -> tuple[float | None, ...]:
@@ -79,10 +81,15 @@ def short(values: Float) -> tuple[float | None, ...]:
     return tuple(None if one == -math.inf else float(f"{one:.3g}") for one in values.tolist())
 
 
-def differing(value: Compared) -> Float:
-    """The share of each token's values that differ, ``[R]``."""
+def differing(value: Compared, count: int) -> Float:
+    """The share of each of ``count`` tokens' values that differ.
+
+    Every value of a token counts, whichever axes they are in: ids ``[3, B, S]`` have three.
+    """
     different = np.asarray(value.tap.value != value.truth.reference)
-    shares: Float = different.reshape(-1, different.shape[-1] if different.ndim else 1).mean(axis=1)
+    ids = different.ndim == 3  # the axes of position ids come before the tokens
+    by_token = different.reshape(-1, count).T if ids else different.reshape(count, -1)
+    shares: Float = by_token.mean(axis=1)
     return shares
 
 

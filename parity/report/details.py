@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.core.detail import Detail, Side
+from parity.core.detail import LOCAL, Detail, Side
 from parity.core.inputs_shown import InputsShown
 from parity.core.looked_into import MOST
 from parity.core.rows import Row, RunResult
@@ -38,6 +38,8 @@ class SideView:
     profiles: tuple[ProfileView, ...]
     pictures: PicturesView | None
     prompt: PromptView | None
+    over: bool
+    """Whether anything of it is over a gate."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _item(
     """Compute one block."""
     line = row_view(row, 0, row_anchor, {})
     shown = result.inputs.get(detail.case)
-    sides = tuple(_side(one, shown) for one in detail.sides)
+    sides = tuple(_side(one, row, shown) for one in detail.sides)
     source = result.sources.get(detail.point, Source())
     return DetailView(
         anchor=f"d-{row_anchor}",
@@ -178,8 +180,9 @@ def _integers(detail: Detail) -> tuple[str, str] | None:
     )
 
 
-def _side(side: Side, shown: InputsShown | None) -> SideView:
+def _side(side: Side, row: Row, shown: InputsShown | None) -> SideView:
     """Compute one execution."""
+    compared = row.local if side.scope == LOCAL else row.end_to_end
     profiles = [profile_view(one, side.scope) for one in (side.tokens, side.channels)]
     cells = side.cells
     return SideView(
@@ -189,6 +192,7 @@ def _side(side: Side, shown: InputsShown | None) -> SideView:
         tuple(one for one in profiles if one is not None),
         None if cells is None else pictures_view(cells, shown),
         None if cells is None else prompt_view(cells, shown),
+        over=compared is None or not compared.ok,
     )
 
 
@@ -209,8 +213,8 @@ def _reference(source: Source) -> str:
     """Write the reference's class, its file and its version."""
     if source.reference_class is None:
         return ""
-    package = f" ({source.reference_package})" if source.reference_package else ""
-    return _place(source.reference_class, source.reference_file, None) + clean(package)
+    package = f" ({clean(source.reference_package)})" if source.reference_package else ""
+    return _place(source.reference_class, source.reference_file, None) + package
 
 
 def _tried(detail: Detail, fits: bool) -> tuple[TriedView, ...]:
@@ -224,14 +228,16 @@ def _tried(detail: Detail, fits: bool) -> tuple[TriedView, ...]:
 
 def _kernels(ledger: Sequence[Mapping[str, object]], detail: Detail) -> tuple[KernelRow, ...]:
     """Return the coarsest kernels that modules of this kind use."""
-    rows = [one for one in ledger
-            if one.get("role") == detail.role and one.get("dtype") == detail.dtype]  # fmt: skip
+    rows: dict[tuple[object, object], Mapping[str, object]] = {}
+    for one in sorted(ledger, key=_coarseness):
+        if one.get("role") == detail.role and one.get("dtype") == detail.dtype:
+            rows.setdefault((one.get("primitive"), one.get("result")), one)
     return tuple(
         KernelRow(
             clean(str(one.get("primitive", ""))), clean(str(one.get("result", ""))),
             _figure(one.get("ratio")), _figure(one.get("max_ulp")),
         )
-        for one in sorted(rows, key=_coarseness)[:KERNELS]
+        for one in list(rows.values())[:KERNELS]
     )  # fmt: skip
 
 

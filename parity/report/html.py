@@ -12,12 +12,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from parity.core.rows import RunResult
+from parity.report.details import details_view
 from parity.report.figure import draw
 from parity.report.view import view
 
 TEMPLATE = "report.html.j2"
-STYLES = ("page.css", "report.css")
-SCRIPTS = ("report.js",)
+STYLES = ("page.css", "report.css", "details.css")
+SCRIPTS = ("report.js", "details.js")
 
 
 def render(result: RunResult) -> str:
@@ -29,7 +30,9 @@ def render(result: RunResult) -> str:
     Returns:
         The document. Encode it as UTF-8.
     """
-    return render_page(TEMPLATE, STYLES, SCRIPTS, view=view(result), draw=draw, details=())
+    return render_page(
+        TEMPLATE, STYLES, SCRIPTS, view=view(result), draw=draw, details=details_view(result)
+    )
 
 
 def render_page(

@@ -61,11 +61,24 @@ def describe(scene: Scene, limits: Sequence[float]) -> str:
     for limit in limits:
         found = pattern(scene, limit)
         if found:
-            where = f"{start} Over {number(limit)}: {found}." if limit != limits[0] else (
-                f"The error is {found}."
-            )  # fmt: skip
-            return where + _worst(scene) + _growth(scene)
+            said = f"The error is {found}."
+            if limit != limits[0]:
+                said = f"{start} Over {number(limit)}: {found}."
+            return said + _worst(scene) + _growth(scene)
     return start + _worst(scene) + _growth(scene)
+
+
+def within(scene: Scene, gate: float, limit: float) -> str:
+    """Say that no cell is over the gate, and where the largest are if there is a pattern.
+
+    Args:
+        scene: What to describe.
+        gate: The gate.
+        limit: Values over this are large among them.
+    """
+    found = pattern(scene, limit)
+    largest = f" What is over {number(limit)} is {found}." if found else ""
+    return f"Every {scene.unit} is within the gate of {number(gate)}.{largest}{_worst(scene)}"
 
 
 def over(value: float, limit: float) -> bool:
@@ -78,7 +91,12 @@ def _share(hot: int, count: int, unit: str, limit: float) -> str:
     if hot == count:
         return f"The error is everywhere: every {unit} is over {number(limit)}."
     where = "scattered over" if hot < NEARLY * count else "nearly everywhere:"
-    return f"The error is {where} {hot:,} of {plural(count, unit)}."
+    return f"The error is {where} {hot:,} of {counted(count, unit)}."
+
+
+def counted(count: int, unit: str) -> str:
+    """``1 patch``, ``2 patches``, ``3 tokens``."""
+    return f"{count:,} patches" if unit == "patch" and count != 1 else plural(count, unit)
 
 
 def _worst(scene: Scene) -> str:
@@ -92,7 +110,8 @@ def _worst(scene: Scene) -> str:
 def pattern(scene: Scene, limit: float) -> str:
     """Return words for the cells over ``limit``; empty where there are no simple ones."""
     shares = _shares(scene.cells, lambda one: one.picture, limit)
-    hit = [number for number, share in shares.items() if share > 1 - NEARLY]
+    hit = [one for one, share in shares.items() if share > 1 - NEARLY]
+    hit = hit or [one for one, share in shares.items() if share]
     if not hit:
         return ""
     inside = [one for one in scene.cells if one.picture in hit]
@@ -148,7 +167,7 @@ def _features(scene: Scene) -> list[tuple[Words, Key]]:
 
 
 def lines(hot: Iterable[Hashable], every: Iterable[Hashable], word: str, end: bool = False) -> str:
-    """Name rows or columns: ``only the last row``, ``every other column``, ``rows 2 to 5``.
+    """Name rows or columns: ``only in the last row``, ``in every other column``.
 
     Args:
         hot: Numbers of those that are hot.
@@ -161,24 +180,21 @@ def lines(hot: Iterable[Hashable], every: Iterable[Hashable], word: str, end: bo
     cold = sorted(set(range(count)) - set(found))
     first, last = ("last", "first") if end else ("first", "last")
     if found == list(range(len(found))):
-        return f"only the {first} {_many(len(found), word)}"
+        one = f"in every {word} but the {last}"
+        return one if len(cold) == 1 else f"only in the {first} {_many(len(found), word)}"
     if found == list(range(count - len(found), count)):
-        few = _many(len(found), word)
-        return f"every {word} but the {first}" if len(cold) == 1 else f"only the {last} {few}"
+        one = f"in every {word} but the {first}"
+        return one if len(cold) == 1 else f"only in the {last} {_many(len(found), word)}"
     if end:  # in the middle, counting from the start is what is said
         return ""
-    if (
-        len({one % 2 for one in found}) == 1
-        and len(found) > 1
-        and set(cold).isdisjoint(range(found[0], count, 2))
-    ):
-        return f"every other {word}, from {word} {found[0]}"
+    if len(found) > 1 and found == list(range(found[0], count, 2)) and found[0] < 2:
+        return f"in every other {word}, from {word} {found[0]}"
     if len(cold) == 1:
-        return f"every {word} but {word} {cold[0]}"
+        return f"in every {word} but {word} {cold[0]}"
     if found == list(range(found[0], found[-1] + 1)) and len(found) > 1:
-        return f"only {word}s {found[0]} to {found[-1]}"
+        return f"only in {word}s {found[0]} to {found[-1]}"
     if len(found) <= FEW:
-        return f"only {word}{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
+        return f"only in {word}{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
     return ""
 
 
@@ -192,8 +208,8 @@ def _parity(hot: list[Hashable], every: list[Hashable]) -> str:
     names = {(0, 0): "top left", (0, 1): "top right", (1, 0): "bottom left", (1, 1): "bottom right"}
     chosen = [names[one] for one in sorted(names) if one in hot]
     if set(hot) in ({(0, 0), (1, 1)}, {(0, 1), (1, 0)}):
-        return "every other one, as on a chessboard"
-    return f"only the {' and '.join(chosen)} of every 2 x 2" if len(every) == 4 else ""
+        return "in every other one, as on a chessboard"
+    return f"only in the {' and '.join(chosen)} of every 2 x 2" if len(every) == 4 else ""
 
 
 def _box(cells: Sequence[Cell], limit: float) -> str:
@@ -205,7 +221,12 @@ def _box(cells: Sequence[Cell], limit: float) -> str:
               if top <= one.row <= bottom and left <= one.column <= right]  # fmt: skip
     if len(hot) < NEARLY * len(inside) or len(inside) == len(cells):
         return ""
-    return f"only in rows {top} to {bottom}, columns {left} to {right}"
+    return f"only in {_span('row', top, bottom)}, {_span('column', left, right)}"
+
+
+def _span(word: str, first: int, last: int) -> str:
+    """``row 3``, or ``rows 3 to 5``."""
+    return f"{word} {first}" if first == last else f"{word}s {first} to {last}"
 
 
 def _shares(cells: Iterable[Cell], key: Key, limit: float) -> dict[Hashable, float]:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parity.core.detail import TOKENS, Cells
+from parity.core.detail import PATCHES, RATIO, TOKENS, Cells
 from parity.core.inputs_shown import VIDEO, InputsShown, Picture
 from parity.report.levels import LEVELS, Scale, scale, shares
 from parity.report.patches import size, spots
-from parity.report.patterns import Cell, Scene, describe
-from parity.report.text import clean, number, plural
+from parity.report.patterns import Cell, Scene, counted, describe, within
+from parity.report.text import clean, number
 
 SAFE = re.compile(r"data:image/(webp|png|jpeg);base64,[A-Za-z0-9+/]{1,60000}={0,2}")
 """The only addresses of pictures that a page takes."""
@@ -77,12 +77,14 @@ def pictures_view(cells: Cells, shown: InputsShown | None) -> PicturesView | Non
         for place, value in zip(places, cells.values, strict=True)
     )
     sizes = tuple(size(one, shown.merge, cells.layout) for one in pictures)
-    unit = "patch" if cells.layout == "patches" else "token"
+    unit = "patch" if cells.layout == PATCHES else "token"
     scene = Scene(tuple(pictures), sizes, found, unit)
     return PicturesView(
-        describe(scene, levels.limits),
+        describe(scene, levels.limits)
+        if levels.gated
+        else within(scene, cells.gate, levels.limits[-2]),
         unit,
-        "ratio" if cells.measure == "ratio" else "share of values that differ",
+        "ratio" if cells.measure == RATIO else "share of values that differ",
         tuple(_picture(number, scene, levels) for number in range(len(pictures))),
         tuple(enumerate(levels.labels)),
         levels.gated,
@@ -91,7 +93,7 @@ def pictures_view(cells: Cells, shown: InputsShown | None) -> PicturesView | Non
 
 def levels_of(cells: Cells) -> Scale | None:
     """Return the levels of the measure that ``cells`` are in."""
-    return scale(cells.values, cells.gate) if cells.measure == "ratio" else shares()
+    return scale(cells.values, cells.gate) if cells.measure == RATIO else shares()
 
 
 def _picture(place: int, scene: Scene, levels: Scale) -> PictureView:
@@ -116,13 +118,6 @@ def _picture(place: int, scene: Scene, levels: Scale) -> PictureView:
         ",".join(number(one.value).replace(",", "") for one in cells),
         f"{title}, {height} by {width} cells. {said}.",
     )
-
-
-def counted(count: int, unit: str) -> str:
-    """``1 patch``, ``2 patches``, ``3 tokens``."""
-    return plural(count, "patch").replace("patchs", "patches") if unit == "patch" else plural(
-        count, unit
-    )  # fmt: skip
 
 
 def _path(cells: Sequence[Cell], inset: float) -> str:

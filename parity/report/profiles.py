@@ -10,7 +10,7 @@ from parity.core.detail import Profile
 from parity.report.levels import LEAST
 from parity.report.text import number, plural
 
-WIDTH, HEIGHT = 600, 80
+WIDTH, HEIGHT = 420, 90
 """Of the plot, in its own units."""
 LOWEST = 0.1
 """Ratios under this are drawn at the bottom."""

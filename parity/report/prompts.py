@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from parity.core.detail import TOKENS, Cells
+from parity.core.detail import RATIO, TOKENS, Cells
 from parity.core.inputs_shown import InputsShown, Prompt
 from parity.report.levels import Scale
 from parity.report.pictures import levels_of
 from parity.report.text import number
-from parity.report.token_patterns import Token, describe
+from parity.report.token_patterns import Token, describe, within
 
 REPEATED = 4
 """Equal tokens in a row from which they are written as one."""
@@ -63,9 +63,10 @@ def prompt_view(cells: Cells, shown: InputsShown | None) -> PromptView | None:
     rows = [_tokens(prompt, cells, row, length) for row, prompt in enumerate(prompts)]
     if any(len(row) != length for row in rows):
         return None
+    every = [token for row in rows for token in row]
     return PromptView(
-        describe([token for row in rows for token in row], cells.rows, levels.limits),
-        "ratio" if cells.measure == "ratio" else "share of values that differ",
+        describe(every, cells.rows, levels.limits) if levels.gated else within(every, cells.gate),
+        "ratio" if cells.measure == RATIO else "share of values that differ",
         tuple(RowView(_title(n, cells), tuple(_runs(row, levels))) for n, row in enumerate(rows)),
         tuple(enumerate(levels.labels)),
         levels.gated,

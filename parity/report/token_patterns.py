@@ -49,6 +49,12 @@ def describe(tokens: Sequence[Token], rows: int, limits: Sequence[float]) -> str
     return start + _worst(known)
 
 
+def within(tokens: Sequence[Token], gate: float) -> str:
+    """Say that no token is over the gate, and which is nearest to it."""
+    known = [one for one in tokens if one.value is not None]
+    return f"Every token is within the gate of {number(gate)}.{_worst(known)}" if known else ""
+
+
 def _hot(token: Token, limit: float) -> bool:
     return token.value is not None and over(token.value, limit)
 
