@@ -17,8 +17,8 @@ from parity.report.figure import draw
 from parity.report.view import view
 
 TEMPLATE = "report.html.j2"
-STYLES = ("page.css", "report.css", "details.css")
-SCRIPTS = ("report.js", "details.js")
+STYLES = ("page.css", "report.css")
+SCRIPTS = ("report.js",)
 
 
 def render(result: RunResult) -> str:
@@ -30,9 +30,10 @@ def render(result: RunResult) -> str:
     Returns:
         The document. Encode it as UTF-8.
     """
-    return render_page(
-        TEMPLATE, STYLES, SCRIPTS, view=view(result), draw=draw, details=details_view(result)
-    )
+    details = details_view(result)
+    styles = (*STYLES, "details.css") if details else STYLES
+    scripts = (*SCRIPTS, "details.js") if details else SCRIPTS
+    return render_page(TEMPLATE, styles, scripts, view=view(result), draw=draw, details=details)
 
 
 def render_page(
