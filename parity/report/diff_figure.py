@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from parity.core.shift import FACTOR
 from parity.report.diff_plot import Dot, Plot, furthest
+from parity.report.panels import label
 from parity.report.text import clean
 
 SIDE, LEFT, TOP, LANE = 400.0, 64.0, 20.0, 24.0
@@ -69,7 +70,7 @@ def _axes(plot: Plot) -> Iterator[Markup]:
         )
         text = _power(plot, power)
         yield _text(LEFT - 6, BOTTOM - at + 4, text, "end-text")
-        yield _text(LEFT + at, BOTTOM + 16, text, "mid")
+        yield _text(LEFT + at, BOTTOM + 16, text, "mid" if at else "")
     yield _text(LEFT + (SIDE - LANE) / 2, BOTTOM + 36, "run A, ratio in units of its gate", "mid")
     yield Markup(
         '<text class="mid" transform="translate(14 {:g}) rotate(-90)">'
@@ -99,8 +100,10 @@ def _lines(plot: Plot) -> Iterator[Markup]:
         yield Markup('<path class="parity" d="M{} {}L{} {}"/>').format(
             *map(_short, (LEFT + x, BOTTOM - y, LEFT + end - y, BOTTOM - end + x))
         )
-    if any(not math.isfinite(use) for dot in plot.dots for use in (dot.a, dot.b)):
-        yield _text(LEFT + 4, TOP + LANE / 3 + 4, "no number in B", "lane")
+    if any(not math.isfinite(dot.b) for dot in plot.dots):
+        yield _text(LEFT + 4, TOP + LANE / 3 + 4, "off scale in B", "lane")
+    if any(not math.isfinite(dot.a) for dot in plot.dots):
+        yield _text(RIGHT - 4, BOTTOM - 6, "off scale in A", "lane end-text")
 
 
 def _marks(plot: Plot) -> Iterator[Markup]:
@@ -129,7 +132,7 @@ def _labels(plot: Plot) -> Iterator[Markup]:
             x, y = map(float, _spot(plot, dot))
             right = x > LEFT + SIDE / 2
             yield _text(
-                x - 9 if right else x + 9, y + 4, clean(dot.name.partition(" in ")[0], _LABEL),
+                x - 9 if right else x + 9, y + 4, clean(label(dot.of.row), _LABEL),
                 f"{style} end-text" if right else style,
             )  # fmt: skip
 
