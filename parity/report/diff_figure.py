@@ -68,9 +68,9 @@ def _axes(plot: Plot) -> Iterator[Markup]:
         yield Markup('<path class="grid" d="M{} {}H{:g}M{} {:g}V{:g}"/>').format(
             _short(LEFT), _short(BOTTOM - at), RIGHT, _short(LEFT + at), TOP, BOTTOM
         )
-        text = _power(plot, power)
-        yield _text(LEFT - 6, BOTTOM - at + 4, text, "end-text")
-        yield _text(LEFT + at, BOTTOM + 16, text, "mid" if at else "")
+        least = "<= " if plot.clipped and power == plot.low else ""
+        yield _text(LEFT - 6, BOTTOM - at + 4, f"{least}{_power(power)}", "end-text")
+        yield _text(LEFT + at, BOTTOM + 16, _power(power), "mid")
     yield _text(LEFT + (SIDE - LANE) / 2, BOTTOM + 36, "run A, ratio in units of its gate", "mid")
     yield Markup(
         '<text class="mid" transform="translate(14 {:g}) rotate(-90)">'
@@ -78,10 +78,9 @@ def _axes(plot: Plot) -> Iterator[Markup]:
     ).format(TOP + (SIDE + LANE) / 2)
 
 
-def _power(plot: Plot, power: int) -> str:
-    """A power of ten, and all under it where that is what the line stands for."""
-    written = f"{10.0**power:g}" if -5 < power < 4 else f"1e{power}"
-    return f"<= {written}" if plot.clipped and power == plot.low else written
+def _power(power: int) -> str:
+    """A power of ten."""
+    return f"{10.0**power:g}" if -5 < power < 4 else f"1e{power}"
 
 
 def _lines(plot: Plot) -> Iterator[Markup]:
