@@ -30,6 +30,7 @@ from parity.options import (
 )
 from parity.prune_command import prune
 from parity.repro.command import repro
+from parity.schema_command import schema
 from parity.selftest.command import selftest
 from parity.session import Session
 from parity.settings import CANDIDATES, REFERENCES, Settings, default_bundles
@@ -152,14 +153,16 @@ def run(
     """Compare candidate and reference on every case, and write the report."""
     from parity.history.recording import remember
     from parity.job import run_job
+    from parity.report.terminal import verdict_line
 
     chosen = settings(
         case, dtype, bundles, level=level, jit=jit, device=device, candidate=candidate,
         reference=reference, checkpoint=checkpoint, cases_file=cases_file, plant=plant,
         gates=gates, overrides=overrides, without=tuple(without or ()),
     )  # fmt: skip
-    result = run_job(chosen, point or [], report)
+    result, path = run_job(chosen, point or [], report)
     remember(result, NOWHERE if no_history else history, chosen.without, typer.echo)
+    typer.echo(verdict_line(result, path))
     raise typer.Exit(COULD_NOT_RUN if result.invalid else 0 if result.passed else 1)
 
 
@@ -226,6 +229,7 @@ app.command()(repro)
 app.command()(diff)
 app.command()(prune)
 app.command()(trend)
+app.command()(schema)
 app.add_typer(history_app, name="history")
 
 

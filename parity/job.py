@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,14 +16,20 @@ from parity.core.numerics import precision
 from parity.core.points import select
 from parity.core.rows import Row, RunResult, Verdict
 from parity.core.store import BundleWriter
+from parity.ending import ending
 from parity.kernel_ledger import ledger_of
 from parity.provenance import provenance
 from parity.session import Session
 from parity.settings import REFERENCES, Settings, load_by_name
 
 
-def run_job(settings: Settings, patterns: Sequence[str], report: Path | None) -> RunResult:
+def run_job(
+    settings: Settings, patterns: Sequence[str], report: Path | None
+) -> tuple[RunResult, Path]:
     """Compare every selected case and dtype, write the report, print the summary.
+
+    Returns:
+        The run, and the path of its page.
 
     Raises:
         ParityError: the run could not be made.
@@ -54,8 +61,8 @@ def run_job(settings: Settings, patterns: Sequence[str], report: Path | None) ->
     result = result_of(session, started, shown)
     result.kernels, result.not_compared = kernels, [*result.not_compared, *unmeasured]
     path = write_run(result, report)
-    print("\n".join(summary_lines(result, path)))
-    return result
+    print("\n".join([*summary_lines(result, path), *ending(result, os.environ)]))
+    return result, path
 
 
 def result_of(session: Session, started: float, shown: set[str] | None = None) -> RunResult:

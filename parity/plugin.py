@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from parity.core.numerics import PRECISIONS
 from parity.core.points import LEVELS, Point
 from parity.core.rows import Row, RunResult, Verdict
 from parity.counting import Counting
+from parity.ending import ending
 from parity.session import Session
 from parity.settings import CANDIDATES, REFERENCES, Settings
 
@@ -392,5 +394,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
         for line in summary_lines(state.result, state.report_path):
             terminalreporter.write_line(line)
+        for line in ending(state.result, os.environ):
+            terminalreporter.write_line(line)
     if state.problem is not None:
         terminalreporter.write_line(f"parity: {state.problem}", red=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Print the verdict in one line, the last of all."""
+    from parity.report.terminal import verdict_line
+
+    state = config.stash.get(STATE, None)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if state is not None and state.result is not None and reporter is not None:
+        reporter.write_line(verdict_line(state.result, state.report_path))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parity.core.rows import Row, RunResult, Verdict
-from parity.report.figures import Worst, end_figure, local_figure
+from parity.report.figures import Worst, end_figure, local_figure, was_compared
 from parity.report.groups import Group, group
 from parity.report.headline import detail, sentence, word
 from parity.report.ledger import ledger_view
 from parity.report.panels import label
 from parity.report.table import difference_view, figure_view
-from parity.report.text import MESSAGE_LIMIT, WIDTH, clean, number, wrap
+from parity.report.text import MESSAGE_LIMIT, WIDTH, clean, number, plural, wrap
 from parity.report.words import meaning
 
 _HEADER = ("case", "dtype", "compared", "pass", "guilty", "victims", "other", "worst local")
@@ -42,13 +42,29 @@ def summary_lines(result: RunResult, report_path: Path | None = None) -> list[st
     if groups:
         lines += ["", *_table(groups)]
     if (first := result.first_failure) is not None:
-        lines += ["", *_culprit(first)]
+        lines += ["", *culprit(first)]
     if result.not_compared:
         lines += ["", f"not compared ({len(result.not_compared):,}):"]
         lines += _listed(result.not_compared)
     if report_path is not None:
         lines += ["", f"report: {report_path}"]
     return lines
+
+
+def verdict_line(result: RunResult, report_path: Path | None = None) -> str:
+    """The whole run in one line, which ends what a command prints: ``grep '^parity verdict: '``."""
+    counts = result.counts
+    compared = sum(map(was_compared, result.rows))
+    tally = [f"{counts[name]:,} {name}" for name in counts if counts[name] and name != "PASS"]
+    parts = [f"{compared:,} of {plural(len(result.rows), 'row')} compared",
+             *tally, f"{counts['PASS']:,} PASS"]  # fmt: skip
+    if result.not_compared:
+        parts.append(f"{len(result.not_compared):,} not compared")
+    line = f"parity verdict: {word(result)}: {', '.join(parts)}"
+    if (first := result.first_failure) is not None:
+        where = f"{clean(first.case)}, {clean(first.ran_in)}"
+        line += f"; first {first.verdict.value}: {label(first)} in {where}"
+    return line if report_path is None else f"{line}; {report_path}"
 
 
 def _ledger(result: RunResult) -> list[str]:
@@ -97,7 +113,7 @@ def _worst_point(one: Group, text: str, lines: Sequence[str], room: int) -> str:
     return gap + (name if len(name) <= room else f"...{name[3 - room :]}")
 
 
-def _culprit(row: Row) -> list[str]:
+def culprit(row: Row) -> list[str]:
     """Describe the first failing point, its numbers, what they mean and what to do."""
     known = meaning(row)
     where = f"({clean(row.case, 40)}, {clean(row.ran_in)}, {clean(row.stage)})"

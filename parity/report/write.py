@@ -13,18 +13,23 @@ from pathlib import Path
 from parity.core.errors import ParityError
 from parity.core.rows import RunResult
 from parity.report.html import render
+from parity.report.junit import to_junit
+from parity.report.markdown import to_markdown
 from parity.report.rows_csv import to_csv
 from parity.report.rows_io import is_rows_json, to_json
+from parity.report.rows_parquet import missing, to_parquet
 from parity.report.swap import put_in_place
 
 INDEX, ROWS_JSON, ROWS_CSV = "index.html", "rows.json", "rows.csv"
-FILES = frozenset({INDEX, ROWS_JSON, ROWS_CSV})
+ROWS_PARQUET, JUNIT, SUMMARY = "rows.parquet", "junit.xml", "summary.md"
+FILES = frozenset({INDEX, ROWS_JSON, ROWS_CSV, ROWS_PARQUET, JUNIT, SUMMARY})
+"""What a report may hold; there is no ``rows.parquet`` where pyarrow is not installed."""
 _LEFTOVER_AGE = 3600.0
 """Seconds after which the unfinished folder of a killed run is taken to be nobody's."""
 
 
 def write_report(result: RunResult, folder: Path) -> Path:
-    """Write ``index.html``, ``rows.json`` and ``rows.csv`` and put them in place at once.
+    """Write the page, the rows in several formats and what CI reads, and put them in place at once.
 
     Everything is written into a new folder beside ``folder`` first, and then takes its place by a
     rename. Whoever interrupts or kills this finds the old report as it was.
@@ -88,14 +93,24 @@ def fill(folder: Path, result: RunResult) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    texts = {ROWS_JSON: to_json(result), ROWS_CSV: to_csv(result), INDEX: render(result)}
+    made = dict(_files(result))
     folder.mkdir()
-    for name, text in texts.items():
+    for name, content in made.items():
         with (folder / name).open("wb") as file:
-            # A name may hold half of a surrogate pair, which UTF-8 cannot.
-            file.write(text.encode("utf-8", "backslashreplace"))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _files(result: RunResult) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every file of a report, the page last."""
+    makers = {ROWS_JSON: to_json, ROWS_CSV: to_csv, JUNIT: to_junit, SUMMARY: to_markdown,
+              INDEX: render}  # fmt: skip
+    if missing() is None:
+        yield ROWS_PARQUET, to_parquet(result)
+    for name, make in makers.items():
+        # A name may hold half of a surrogate pair, which UTF-8 cannot.
+        yield name, make(result).encode("utf-8", "backslashreplace")
 
 
 def _beside(target: Path, kind: str) -> Path:

@@ -64,6 +64,7 @@ def run(tmp_path, *arguments, case="text-only"):
         ["prune"],
         ["kernels"],
         ["selftest"],
+        ["schema"],
     ],
 )
 def test_help_teaches(command):

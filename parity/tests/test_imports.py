@@ -68,7 +68,7 @@ RULES = (
         "parity/repro/module_check.py", "mindspore numpy safetensors", "qwen2vl_ms parity.faults"
     ),
     forbid("parity/repro/[!m]*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms"}),
-    allow("parity/report/*.py", "pandas jinja2 markupsafe", "parity.core parity.report"),
+    allow("parity/report/*.py", "pandas pyarrow jinja2 markupsafe", "parity.core parity.report"),
     allow(
         "parity/history/*.py",
         "numpy ruptures sqlalchemy platformdirs typer rich markupsafe",

@@ -42,7 +42,7 @@ def beside(folder):
     return {entry.name for entry in folder.parent.iterdir()} - {folder.name}
 
 
-def test_three_files_are_written_and_nothing_is_left_beside_them(tmp_path):
+def test_the_files_are_written_and_nothing_is_left_beside_them(tmp_path):
     folder = tmp_path / "reports" / "latest"
     assert write_report(small(), folder) == folder / "index.html"
     whole(folder, "one")
