@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,6 @@ import typer
 
 from parity.calibrate import calibrate
 from parity.compare_runs import diff
-from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
 from parity.gates_list import list_gates
 from parity.generation import generation
@@ -27,6 +25,7 @@ from parity.options import (
     Checkpoint,
     GatesFolder,
     Overrides,
+    end_in_one_line,
 )
 from parity.prune_command import prune
 from parity.repro.command import repro
@@ -235,11 +234,7 @@ app.add_typer(history_app, name="history")
 
 def main() -> None:
     """Entry point: errors a user can act on become one line and exit status 2."""
-    try:
-        app()
-    except ParityError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(COULD_NOT_RUN)
+    end_in_one_line(app)
 
 
 if __name__ == "__main__":

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
 from parity.generation_check import COUNT, DTYPES, GenerationCheck, capture_generations
 from parity.generation_table import summary_lines
-from parity.options import COULD_NOT_RUN, Bundles, Cases, CasesFile, Checkpoint
+from parity.options import Bundles, Cases, CasesFile, Checkpoint, run_alone
 from parity.settings import Settings, default_bundles
 
 
@@ -99,8 +97,4 @@ def _capture(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(_capture)
-    except ParityError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(COULD_NOT_RUN)
+    run_alone(_capture)

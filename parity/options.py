@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from parity.core.errors import ParityError
 
 COULD_NOT_RUN = 2
 
@@ -52,3 +56,21 @@ Overrides = Annotated[
         show_default="none",
     ),
 ]
+
+
+def end_in_one_line(app: Callable[[], object]) -> None:
+    """Run a command line; an error a user can act on becomes one line and exit status 2."""
+    try:
+        app()
+    except ParityError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(COULD_NOT_RUN)
+
+
+def run_alone(command: Callable[..., None]) -> None:
+    """Run a file that is one command, such as ``python -m parity.bench.compare``."""
+    app = typer.Typer(
+        add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
+    )
+    app.command()(command)
+    end_in_one_line(app)

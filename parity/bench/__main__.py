@@ -19,9 +19,9 @@ from parity.bench.facts import counted, machine, told_versions
 from parity.bench.items import ITEMS, Item, select
 from parity.bench.rounds import Plan, Report, Result, measure
 from parity.bench.table import failures, markdown, remarks, tables_of
-from parity.core.errors import ParityError
+from parity.options import end_in_one_line
 
-COULD_NOT_RUN, NOT_ALL = 2, 1
+NOT_ALL = 1
 ROUNDS, QUICK_ROUNDS = 10, 2
 FILE_WIDTH = 132
 
@@ -199,11 +199,7 @@ def _write(path: Path, data: dict[str, Any]) -> None:
 def main() -> None:
     """Entry point: errors a user can act on become one line and exit status 2."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # workers end too
-    try:
-        app()
-    except ParityError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(COULD_NOT_RUN)
+    end_in_one_line(app)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ an array of as many bytes is copied, round after round. Ratios are taken within 
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from parity.bench.ratios import Spread
 from parity.core.errors import ParityError
 from parity.core.numerics import FORMATS, Format
 from parity.core.stats import Gate, Truth, compare
+from parity.options import run_alone
 
 SIZES = ((1600, 1280), (14308, 1280), (1024, 8960))
 """Tokens and channels: an image in the vision tower, a large one, and a wide MLP in the text."""
@@ -169,12 +169,4 @@ def _cell(spread: Spread, goal: float, scale: float, unit: str) -> str:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(
-        add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
-    )
-    app.command()(main)
-    try:
-        app()
-    except ParityError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    run_alone(main)

@@ -22,6 +22,7 @@ from parity.bench.facts import counted, machine
 from parity.bench.harness_sizes import SIZES, in_turn
 from parity.bench.ratios import Spread, met, round_ratios
 from parity.core.errors import ParityError
+from parity.options import run_alone
 
 ROUNDS = 5
 BLOCK, MODULE, LOOP = 1.15, 1.5, 1.5
@@ -205,12 +206,4 @@ def run(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(
-        add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
-    )
-    app.command()(main)
-    try:
-        app()
-    except ParityError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    run_alone(main)

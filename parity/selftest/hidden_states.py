@@ -16,7 +16,7 @@ from parity.core.files import file_hash, locked
 from parity.core.numerics import precision
 from parity.core.store import Bundle, BundleWriter, ReferenceFiring, json_hash, mark_used
 from parity.core.trace import Array
-from parity.options import COULD_NOT_RUN, Bundles, Checkpoint
+from parity.options import Bundles, Checkpoint, run_alone
 from parity.session import Session
 from parity.settings import HERE, Settings, default_bundles, load_by_name
 
@@ -98,8 +98,4 @@ def _capture(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(_capture)
-    except ParityError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(COULD_NOT_RUN)
+    run_alone(_capture)
