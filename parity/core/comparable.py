@@ -63,19 +63,21 @@ def _other_names(
 
 
 def _other_facts(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
-    """What both runs recorded and has to be the same for the same question to be asked."""
+    """What has to be the same for the same question to be asked."""
     for name, means in (
         ("level", "what is inside blocks was looked at in one run only"),
         ("checkpoint", "the two runs are of different models"),
     ):
-        if name in a and name in b and a[name] != b[name]:
+        if name in a and name in b and _differ(a[name], b[name]):
             yield f"The runs differ in {name} ({a[name]} and {b[name]}): {means}."
 
 
 def _other_captures(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
-    """Captures of the same case and dtype with another hash: another reference or input."""
-    changed = _rehashed(a.get("bundles", ""), b.get("bundles", ""), "-")
-    if changed:
+    """Captures of the same case and dtype that are not the same: another reference or input."""
+    captures_a, captures_b = (
+        _entries(facts.get("bundles", "none"), keyed=True) for facts in (a, b)
+    )
+    if changed := _changed(captures_a, captures_b):
         yield (
             f"The reference was captured anew for {_listed(changed)}: inputs, weights, versions or "
             "sources of the reference differ, so floors differ too."
@@ -84,29 +86,30 @@ def _other_captures(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]
 
 def _other_gates(a: Mapping[str, str], b: Mapping[str, str], own_gates: bool) -> Iterator[str]:
     """Gates files that were changed between the runs, or are of other devices."""
-    files_a, files_b = a.get("gates", ""), b.get("gates", "")
-    changed = _rehashed(files_a, files_b, " ")
-    if changed:
+    files_a, files_b = (_entries(facts.get("gates", "")) for facts in (a, b))
+    if changed := _changed(files_a, files_b):
         yield f"The gates were changed between the runs: {_listed(changed)}."
-    elif (
-        files_a
-        and files_b
-        and not own_gates
-        and not _hashes(files_a, " ").keys() & _hashes(files_b, " ")
-    ):
-        yield f"The runs were judged under different gates: {files_a} and {files_b}."
+    elif files_a and files_b and not own_gates and not files_a.keys() & files_b.keys():
+        yield (
+            f"The runs were judged under different gates: {_listed(files_a)} in A, "
+            f"{_listed(files_b)} in B."
+        )
 
 
-def _rehashed(a: str, b: str, before: str) -> list[str]:
-    """Names in both lists of ``NAME HASH`` that have another hash."""
-    hashes = _hashes(b, before)
-    return [name for name, found in _hashes(a, before).items() if hashes.get(name, found) != found]
+def _changed(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
+    """Names that both have, and not for the same."""
+    return [name for name, entry in a.items() if name in b and _differ(entry, b[name])]
 
 
-def _hashes(listed: str, before: str) -> dict[str, str]:
-    """Name to hash, of entries that end in the character ``before`` and a hash."""
-    parts = (entry.rpartition(before) for entry in listed.split(", ") if before in entry)
-    return {name: found for name, _, found in parts}
+def _differ(a: str, b: str) -> bool:
+    """Whether two entries ``NAME HASH`` differ in what both have: old runs lack some hashes."""
+    return any(x != y for x, y in zip(a.split(), b.split(), strict=False))
+
+
+def _entries(listed: str, keyed: bool = False) -> dict[str, str]:
+    """The entries of a list by name; that of a capture is followed by a key: ``x-fp32-01``."""
+    entries = {entry.split()[0]: entry for entry in listed.split(", ") if " " in entry or keyed}
+    return {name.rpartition("-")[0] if keyed else name: one for name, one in entries.items()}
 
 
 def _listed(names: Collection[str]) -> str:

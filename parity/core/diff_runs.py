@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.core.comparable import flat, warnings
 from parity.core.diff import Rows, diff_rows
-from parity.core.rows import RunResult
+from parity.core.rows import Row, RunResult
 
 UNRECORDED = "not recorded"
 _FIRST = (
-    "commit", "candidate", "planted fault", "device", "dtypes", "mode", "level", "checkpoint",
-    "fixture", "bundles", "gates", "gates note", "overrides", "reference", "versions",
+    "commit", "working tree", "candidate", "planted fault", "left out", "device", "precision",
+    "cases", "dtypes", "mode", "level", "checkpoint", "cases file", "bundles", "gates",
+    "gates note", "overrides", "reference", "versions", "environment",
 )  # fmt: skip
 """What explains a difference most often, in this order. A name stands for those inside it."""
-_ALWAYS = frozenset({"when", "seconds", "peak memory (MB)", "command", "run"})
+_LISTS = frozenset({"bundles", "gates"})
+"""Long lists, of which only what differs is of use."""
+_ALWAYS = frozenset({"when", "seconds", "peak memory (MB)", "command"})
 """What differs between any two runs, and explains nothing."""
 
 
@@ -72,21 +75,34 @@ def diff_runs(a: RunResult, b: RunResult, across: Collection[str] = ()) -> Runs:
         a=a,
         b=b,
         rows=diff_rows(a.rows, b.rows, across, levels),
-        facts=tuple(_facts(facts_a, facts_b)),
+        facts=(*_compared(a.rows, b.rows, across), *_facts(facts_a, facts_b)),
         warnings=tuple(warnings(a, b, across)),
         lost=tuple(item for item in b.not_compared if item not in a.not_compared),
         regained=tuple(item for item in a.not_compared if item not in b.not_compared),
     )
 
 
+def _compared(a: Sequence[Row], b: Sequence[Row], across: Collection[str]) -> Iterator[Fact]:
+    """What the comparison is about, where that is a dtype or a mode."""
+    for name in across:
+        x, y = (", ".join(dict.fromkeys(getattr(row, name) for row in rows)) for rows in (a, b))
+        yield Fact(f"compared {name}", x, y, always=False)
+
+
 def _facts(a: Mapping[str, str], b: Mapping[str, str]) -> list[Fact]:
     """The entries that differ, what explains most first, what always differs last."""
     names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
-    found = [
-        Fact(name, a.get(name, UNRECORDED), b.get(name, UNRECORDED), _outer(name) in _ALWAYS)
-        for name in names
-    ]
+    found = [_fact(name, a.get(name, UNRECORDED), b.get(name, UNRECORDED)) for name in names]
     return sorted(found, key=lambda fact: (fact.always, _place(fact.name)))
+
+
+def _fact(name: str, a: str, b: str) -> Fact:
+    """One entry that differs."""
+    if name in _LISTS:
+        mine, other = a.split(", "), b.split(", ")
+        a = ", ".join(one for one in mine if one not in other) or "nothing more"
+        b = ", ".join(one for one in other if one not in mine) or "nothing more"
+    return Fact(name, a, b, _outer(name) in _ALWAYS)
 
 
 def _outer(name: str) -> str:

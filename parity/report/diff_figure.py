@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from parity.core.shift import FACTOR
 from parity.report.diff_plot import Dot, Plot, furthest
+from parity.report.panels import label
 from parity.report.text import clean
 
 SIDE, LEFT, TOP, LANE = 400.0, 64.0, 20.0, 24.0
@@ -67,9 +68,9 @@ def _axes(plot: Plot) -> Iterator[Markup]:
         yield Markup('<path class="grid" d="M{} {}H{:g}M{} {:g}V{:g}"/>').format(
             _short(LEFT), _short(BOTTOM - at), RIGHT, _short(LEFT + at), TOP, BOTTOM
         )
-        text = _power(plot, power)
-        yield _text(LEFT - 6, BOTTOM - at + 4, text, "end-text")
-        yield _text(LEFT + at, BOTTOM + 16, text, "mid")
+        least = "<= " if plot.clipped and power == plot.low else ""
+        yield _text(LEFT - 6, BOTTOM - at + 4, f"{least}{_power(power)}", "end-text")
+        yield _text(LEFT + at, BOTTOM + 16, _power(power), "mid")
     yield _text(LEFT + (SIDE - LANE) / 2, BOTTOM + 36, "run A, ratio in units of its gate", "mid")
     yield Markup(
         '<text class="mid" transform="translate(14 {:g}) rotate(-90)">'
@@ -77,10 +78,9 @@ def _axes(plot: Plot) -> Iterator[Markup]:
     ).format(TOP + (SIDE + LANE) / 2)
 
 
-def _power(plot: Plot, power: int) -> str:
-    """A power of ten, and all under it where that is what the line stands for."""
-    written = f"{10.0**power:g}" if -5 < power < 4 else f"1e{power}"
-    return f"<= {written}" if plot.clipped and power == plot.low else written
+def _power(power: int) -> str:
+    """A power of ten."""
+    return f"{10.0**power:g}" if -5 < power < 4 else f"1e{power}"
 
 
 def _lines(plot: Plot) -> Iterator[Markup]:
@@ -99,8 +99,10 @@ def _lines(plot: Plot) -> Iterator[Markup]:
         yield Markup('<path class="parity" d="M{} {}L{} {}"/>').format(
             *map(_short, (LEFT + x, BOTTOM - y, LEFT + end - y, BOTTOM - end + x))
         )
-    if any(not math.isfinite(use) for dot in plot.dots for use in (dot.a, dot.b)):
-        yield _text(LEFT + 4, TOP + LANE / 3 + 4, "no number in B", "lane")
+    if any(not math.isfinite(dot.b) for dot in plot.dots):
+        yield _text(LEFT + 4, TOP + LANE / 3 + 4, "off scale in B", "lane")
+    if any(not math.isfinite(dot.a) for dot in plot.dots):
+        yield _text(RIGHT - 4, BOTTOM - 6, "off scale in A", "lane end-text")
 
 
 def _marks(plot: Plot) -> Iterator[Markup]:
@@ -129,7 +131,7 @@ def _labels(plot: Plot) -> Iterator[Markup]:
             x, y = map(float, _spot(plot, dot))
             right = x > LEFT + SIDE / 2
             yield _text(
-                x - 9 if right else x + 9, y + 4, clean(dot.name.partition(" in ")[0], _LABEL),
+                x - 9 if right else x + 9, y + 4, clean(label(dot.of.row), _LABEL),
                 f"{style} end-text" if right else style,
             )  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.core.diff import Changed
-from parity.core.shift import FACTOR, Shift, badness
+from parity.core.shift import FACTOR, Shift
 from parity.report.diff_words import factor, where
 from parity.report.text import number, plural
 
@@ -20,14 +20,20 @@ LOWEST = -4
 class Dot:
     """One figure in both runs, each in units of its gate."""
 
-    name: str
-    """Point, case and dtype, with both numbers."""
+    of: Changed
+    shift: Shift
     a: float
     b: float
     way: int
     """1 worse, -1 better, 0 neither."""
     size: float
     """How far it moved: at least 1, infinite to or from what is no number."""
+
+    @property
+    def name(self) -> str:
+        """Point, case and dtype, with both ratios."""
+        ratios = f"{number(self.shift.ratio_a)} to {number(self.shift.ratio_b)}"
+        return f"{where(self.of)}: ratio {ratios}, {factor(self.shift.growth)}"
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,9 @@ def _plot(scope: str, title: str, dots: tuple[Dot, ...]) -> Plot:
 
 def _dot(one: Changed, shift: Shift) -> Dot:
     """One figure of a row."""
-    ratios = f"{number(shift.ratio_a)} to {number(shift.ratio_b)}"
-    size = max(shift.growth, 1 / shift.growth if shift.growth else math.inf)
-    name = f"{where(one)}: ratio {ratios}, {factor(shift.growth)}"
-    return Dot(name, shift.use_a, shift.use_b, shift.direction, size)
+    growth = shift.growth
+    size = max(growth, 1 / growth if growth else math.inf)
+    return Dot(one, shift, shift.use_a, shift.use_b, shift.direction, size)
 
 
 def furthest(dots: Sequence[Dot], way: int) -> list[Dot]:
@@ -96,8 +101,3 @@ def _summary(dots: Sequence[Dot]) -> str:
     if better:
         text += f" Best: {better[0].name}."
     return text
-
-
-def broken(dot: Dot) -> bool:
-    """Whether one side is no number, and belongs in the lane beyond the axis."""
-    return max(badness(dot.a), badness(dot.b)) >= badness(math.inf)

@@ -42,7 +42,7 @@ def diff_lines(view: DiffView) -> list[str]:
 def _facts(facts: tuple[FactView, ...]) -> list[str]:
     """What differs between the runs, a line each."""
     if not facts:
-        return ["  nothing recorded about the runs differs but their time"]
+        return ["  nothing that was recorded about the runs explains a difference"]
     width = max(len(one.name) for one in facts)
     return [f"  {one.name:<{width}}  {clean(one.a, 60)} -> {clean(one.b, 60)}" for one in facts]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from parity.core.diff import Change, Changed
@@ -12,6 +13,8 @@ from parity.report.diff_lines import Line, line
 from parity.report.diff_words import MEANINGS, THRESHOLD, detail, ordered, sentence, word
 from parity.report.headline import word as outcome
 from parity.report.text import MESSAGE_LIMIT, clean, plural
+
+_GOOD = frozenset({Change.CLEARED, Change.PASSING, Change.BETTER})
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class CountView:
     anchor: str
     count: int
     means: str
-    bad: bool
+    style: str
+    """CSS class: ``bad``, ``good`` or none."""
     listed: bool
     """Whether there is a section of this name."""
 
@@ -56,7 +60,6 @@ class Section:
     change: str
     anchor: str
     means: str
-    bad: bool
     count: int
     groups: tuple[str, ...]
     """Cases that one of the runs does not have at all, in words: their rows are not listed."""
@@ -97,7 +100,7 @@ def diff_view(runs: Runs, names: tuple[str, str], limit: int) -> DiffView:
         names: What the two runs are called.
         limit: Lines of one kind of change; the others are counted.
     """
-    changes = ordered(runs)
+    changes, shared = ordered(runs), shared_cases(runs)
     listed = [kind for kind in Change if any(one.change is kind for one in changes)]
     return DiffView(
         word=word(runs),
@@ -113,7 +116,7 @@ def diff_view(runs: Runs, names: tuple[str, str], limit: int) -> DiffView:
         counts=_counts(runs, listed),
         lost=_texts(runs.lost),
         regained=_texts(runs.regained),
-        sections=tuple(_section(kind, changes, runs, limit) for kind in listed),
+        sections=tuple(_section(kind, changes, shared, limit) for kind in listed),
         threshold=THRESHOLD,
     )
 
@@ -140,36 +143,42 @@ def _texts(items: Sequence[str]) -> tuple[str, ...]:
 def _counts(runs: Runs, listed: Sequence[Change]) -> tuple[CountView, ...]:
     """Count every kind of change, those that no row had included."""
     return tuple(
-        CountView(kind.value, _anchor(kind), count, MEANINGS[kind], kind.bad, kind in listed)
+        CountView(kind.value, _anchor(kind), count, MEANINGS[kind], _style(kind), kind in listed)
         for kind, count in runs.rows.counts.items()
     )
 
 
-def _section(kind: Change, changes: Sequence[Changed], runs: Runs, limit: int) -> Section:
-    """The rows that changed in one way; whole cases that vanished or appeared in one line each."""
+def shared_cases(runs: Runs) -> frozenset[tuple[str, str]]:
+    """Case, and dtype and mode, of all rows that have a partner."""
+    pairs = [one for one in runs.rows.changes if one.a is not None and one.b is not None]
+    rows = [row for one in pairs for row in (one.a, one.b) if row is not None]
+    return frozenset((row.case, row.ran_in) for row in rows)
+
+
+def _section(
+    kind: Change, changes: Sequence[Changed], shared: Collection[tuple[str, str]], limit: int
+) -> Section:
+    """The rows that changed in one way; a case that only one run has is one line."""
     mine = [one for one in changes if one.change is kind]
-    groups, single = _whole_groups(mine, runs)
+    groups, single = _whole_cases(mine, shared)
     return Section(
-        kind.value, _anchor(kind), MEANINGS[kind], kind.bad, len(mine), _first(groups, limit),
+        kind.value, _anchor(kind), MEANINGS[kind], len(mine), _first(groups, limit),
         tuple(line(one) for one in single[:limit]), max(0, len(single) - limit),
     )  # fmt: skip
 
 
-def _whole_groups(changes: Sequence[Changed], runs: Runs) -> tuple[tuple[str, ...], list[Changed]]:
-    """Cases of which the other run has nothing, in words; and the other changes.
-
-    What fails is never summed up.
-    """
-    pairs = [one for one in runs.rows.changes if one.a is not None and one.b is not None]
-    known = {(row.case, row.ran_in) for one in pairs for row in (one.a, one.b) if row is not None}
-    counts: dict[tuple[str, str], int] = {}
+def _whole_cases(
+    changes: Sequence[Changed], shared: Collection[tuple[str, str]]
+) -> tuple[tuple[str, ...], list[Changed]]:
+    """Cases that only one run has, in words; and the other changes. What fails is never summed."""
+    counts: Counter[tuple[str, str]] = Counter()
     single = []
     for one in changes:
         name = one.row.case, one.row.ran_in
-        if name in known or one.row.verdict is not Verdict.PASS:
+        if name in shared or one.row.verdict is not Verdict.PASS:
             single.append(one)
         else:
-            counts[name] = counts.get(name, 0) + 1
+            counts[name] += 1
     return tuple(_group(*name, count) for name, count in counts.items()), single
 
 
@@ -182,6 +191,11 @@ def _first(groups: Sequence[str], limit: int) -> tuple[str, ...]:
 def _group(case: str, dtype: str, count: int) -> str:
     """A case that only one run has."""
     return f"{clean(case)} in {clean(dtype)}: {plural(count, 'row')} that pass"
+
+
+def _style(kind: Change) -> str:
+    """How a kind of change looks."""
+    return "bad" if kind.bad else "good" if kind in _GOOD else ""
 
 
 def _anchor(kind: Change) -> str:

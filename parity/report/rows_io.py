@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,34 +206,28 @@ def _decode(schema: type[Any], entry: object, where: str) -> Any:
     """Return the dataclass that a JSON object describes; ``where`` names it in errors."""
     if not isinstance(entry, dict):
         raise TypeError(f"{where} is not an object")
-    names = {one.name for one in fields(schema)}
-    if unknown := sorted(set(entry) - names):
+    usual = _USUAL[schema]
+    if unknown := sorted(entry.keys() - usual.keys()):
         raise ValueError(f"{where} has an unknown field {unknown[0]!r}")
-    if absent := sorted(names - set(entry) - _OPTIONAL):
+    if absent := sorted(usual.keys() - entry.keys() - _OPTIONAL):
         raise ValueError(f"{where} has no {absent[0]!r}")
-    values = {name: _decode_value(name, entry[name], f"{where}.{name}") for name in entry}
-    return schema(**{name: values.get(name, () if name in _TEXTS else None) for name in names})
+    values = {name: _decode_value(name, value, f"{where}.{name}") for name, value in entry.items()}
+    return schema(**{**usual, **values})
 
 
 def _decode_value(name: str, value: Any, where: str) -> Any:
     """Return one field as the schema has it."""
-    if name in _NESTED:
-        return _decode(_NESTED[name], value, where)
-    if name in _FLOATS:
-        return decode_float(value, where)
-    if name in _INTEGERS:
-        return _integer(value, where)
-    if name in _SHAPES:
-        return tuple(_integer(size, where) for size in value)
-    if name in _TEXTS:
-        return tuple(_texts(value, where))
-    if name in _FLAGS:
-        return _flag(value, where)
-    if name in ("verdict", "kind"):
-        return Verdict(value) if name == "verdict" else Kind(value)
+    read = _READERS.get(name)
+    if read is not None:
+        return read(value, where)
     if not isinstance(value, str):
         raise TypeError(f"{where} is not text")
     return value
+
+
+def _shape(value: Any, where: str) -> tuple[int, ...]:
+    """Return a shape or an index."""
+    return tuple([_integer(size, where) for size in value])
 
 
 def _named(schema: type[Any], value: Any, where: str) -> dict[str, Any]:
@@ -261,3 +256,22 @@ def _texts(value: Any, where: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise TypeError(f"{where} is not a list of text")
     return value
+
+
+_READERS: dict[str, Callable[[Any, str], Any]] = {
+    **{name: partial(_decode, schema) for name, schema in _NESTED.items()},
+    **dict.fromkeys(_FLOATS, decode_float),
+    **dict.fromkeys(_INTEGERS, _integer),
+    **dict.fromkeys(_SHAPES, _shape),
+    **dict.fromkeys(_TEXTS, lambda value, where: tuple(_texts(value, where))),
+    **dict.fromkeys(_FLAGS, _flag),
+    "verdict": lambda value, where: Verdict(value),
+    "kind": lambda value, where: Kind(value),
+}
+"""What reads each field that is not plain text."""
+_SCHEMAS: tuple[type[Any], ...] = (Row, *_NESTED.values())
+_USUAL: dict[type[Any], dict[str, Any]] = {
+    schema: {one.name: () if one.name in _TEXTS else None for one in fields(schema)}
+    for schema in _SCHEMAS
+}
+"""The fields of each dataclass, each with what stands for it where it is absent."""

@@ -47,7 +47,9 @@ def clean(text: str, limit: int = NAME_LIMIT) -> str:
     Control characters (terminal escapes among them), lone surrogates and bidirectional overrides
     become U+FFFD; white space becomes one space. What is too long loses its middle.
     """
-    shown = "".join(_visible(character) for character in " ".join(text.split()))
+    shown = " ".join(text.split())
+    if not shown.isprintable():
+        shown = "".join(map(_visible, shown))
     if len(shown) <= limit:
         return shown
     head = (limit - 3) * 2 // 3

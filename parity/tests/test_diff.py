@@ -186,7 +186,9 @@ def test_equal_runs_need_no_warning():
         ("gates", "CPU-fp32.toml 01", "CPU-fp32.toml 02", "gates were changed"),
         ("gates", "CPU-fp32.toml 01", "Ascend-fp32.toml 01", "different gates"),
         ("bundles", "x-fp32-01, y-fp32-01", "x-fp32-01, y-fp32-02", "captured anew for y-fp32"),
-        ("checkpoint", "tiny", "qwen2-vl-2b", "different models"),
+        ("bundles", "x-fp32-01 aa, y-fp32-01 bb", "x-fp32-01 aa, y-fp32-01 cc", "for y-fp32:"),
+        ("checkpoint", "tiny 01", "qwen2-vl-2b 01", "different models"),
+        ("checkpoint", "tiny 01", "tiny 02", "different models"),
         ("level", "module", "block", "inside blocks"),
     ],
 )
@@ -202,9 +204,24 @@ def test_cases_captured_by_one_run_alone_are_no_other_capture():
     )
 
 
+@pytest.mark.parametrize(
+    ("fact", "old", "new"), [("checkpoint", "tiny", "tiny 01"), ("bundles", "x-01", "x-01 aa")]
+)
+def test_a_hash_that_an_old_run_did_not_record_is_no_difference(fact, old, new):
+    rows = [made()]
+    assert said(run_of(rows, **{fact: old}), run_of(rows, **{fact: new})) == ""
+
+
+def test_of_long_lists_only_what_differs_is_a_fact():
+    found = diff_runs(run_of([], bundles="x-01, y-02, z-03"), run_of([], bundles="x-01, y-04"))
+    assert [(one.a, one.b) for one in found.facts] == [("y-02, z-03", "y-04")]
+
+
 @pytest.mark.parametrize("field", ["case", "dtype", "mode"])
 def test_what_only_one_run_has_is_said(field):
     other = dataclasses.replace(made(), **{field: "another"})
+    facts = diff_runs(run_of([made()]), run_of([other]), [field]).facts if field != "case" else ()
+    assert [one.b for one in facts] == ["another"] * len(facts)
     assert "only in B: another" in said(run_of([made()]), run_of([made(), other]))
     across = () if field == "case" else (field,)
     assert ("another" in said(run_of([made()]), run_of([other]), across)) is (field == "case")
