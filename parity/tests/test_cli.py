@@ -127,6 +127,8 @@ def test_a_run_in_two_dtypes_shows_them_apart(tmp_path):
     assert table[0].startswith("case,dtype,mode,")
     assert table[1].startswith("text-only,fp16,pynative,")
     assert "in 1 case and 2 dtypes" in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("parity verdict: PASSED: 2 of 2 rows compared, 2 PASS; ")
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,10 @@ def test_a_fault_is_one_failure_that_explains_the_rest(tmp_path):
     assert "test_block_part[single-image-fp32-visual.blocks.2.mlp]" in done.stdout
     assert re.search(r"SKIPPED \[\d+\] .*VICTIM of visual\.blocks\.2\.mlp", done.stdout)
     assert "First guilty: visual.blocks.2.mlp" in done.stdout
-    assert str(tmp_path / "report") in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("parity verdict: FAILED: ")
+    assert "first GUILTY: visual.blocks.2.mlp in single-image, fp32; " in last
+    assert last.endswith(str(tmp_path / "report" / "index.html"))
 
 
 def test_victims_fail_when_the_guilty_test_is_not_selected(tmp_path):

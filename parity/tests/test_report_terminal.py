@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from parity.core.rows import RunResult, Verdict
-from parity.report.terminal import summary_lines
+from parity.report.terminal import summary_lines, verdict_line
 from parity.tests.report_runs import (
     GUILTY_POINT,
     big,
@@ -34,6 +34,23 @@ def test_a_failing_run():
     assert "next: " in text
     assert "not compared (1):" in text
     assert lines[-1] == f"report: {PAGE}"
+
+
+@pytest.mark.parametrize(
+    ("result", "line"),
+    [
+        (passing(), "PASSED: 1,752 of 1,752 rows compared, 1,752 PASS"),
+        (RunResult([]), "FAILED: 0 of 0 rows compared, 0 PASS"),
+        (RunResult([row(0, "a")], not_compared=["x"], invalid=["y"]),
+         "INVALID: 1 of 1 row compared, 1 PASS, 1 not compared"),
+        (RunResult([row(0, "a"), row(1, "b\n::error::\x1b[2J", Verdict.GUILTY, case="c\nd")]),
+         "FAILED: 2 of 2 rows compared, 1 GUILTY, 1 PASS; first GUILTY: b ::error::\ufffd[2J "
+         "in c d, fp32"),
+    ],
+)  # fmt: skip
+def test_the_verdict_is_one_line_whatever_the_names(result, line):
+    assert verdict_line(result) == f"parity verdict: {line}"
+    assert verdict_line(result, PAGE) == f"parity verdict: {line}; {PAGE}"
 
 
 def test_a_passing_run_is_short():
