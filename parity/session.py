@@ -328,7 +328,10 @@ class Session:
     def device_facts(self) -> dict[str, str]:
         """What the candidate that ran says of its device; nothing if none ran, or it is silent."""
         asked = getattr(self._loaded[1], "device_facts", None) if self._loaded else None
-        return dict(asked(self.settings.device)) if asked is not None else {}
+        try:
+            return dict(asked(self.settings.device)) if asked is not None else {}
+        except Exception:  # of a candidate of somebody's own: no reason to lose a finished run
+            return {}
 
     def planting(self, fault: str) -> Session:
         """The same session with a fault planted, on the candidate that is loaded here."""

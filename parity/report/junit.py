@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from parity.core.rows import Row, RunResult, Verdict
-from parity.report.groups import Group, group
+from parity.report.groups import group
 from parity.report.headline import sentence
 
 PASS, SKIPPED, FAILURE, ERROR = "pass", "skipped", "failure", "error"
@@ -59,7 +59,8 @@ def _suites(result: RunResult) -> Iterator[tuple[str, list[Test]]]:
     """Name and tests of every suite; where rows alone do not tell that a run fails, one does."""
     fails = False
     for one in group(result.rows):
-        tests = [_test(row, one) for row in one.rows]
+        blamed = {fault.point for fault in one.faults}
+        tests = [_test(row, blamed) for row in one.rows]
         fails |= any(test.outcome is FAILURE for test in tests)
         yield f"{one.case}.{one.dtype}", tests
     run = [Test(text, ERROR, "INVALID", text) for text in result.invalid]
@@ -70,14 +71,13 @@ def _suites(result: RunResult) -> Iterator[tuple[str, list[Test]]]:
         yield "run", run
 
 
-def _test(row: Row, suite: Group) -> Test:
-    """The test of one row; a victim is skipped if the row that it is a victim of fails."""
+def _test(row: Row, blamed: Collection[str]) -> Test:
+    """The test of one row; a victim is skipped if what it is a victim of is in ``blamed``."""
     name = f"{row.point} (firing {row.firing})" if row.firing else row.point
     if row.verdict is Verdict.PASS:
         return Test(name)
     if row.verdict is Verdict.ABSENT:
         return Test(name, SKIPPED, row.verdict.value, f"{row.cause or row.point} is not ported yet")
-    blamed = {fault.point for fault in suite.faults}
     if row.verdict is Verdict.VICTIM and row.cause in blamed:
         return Test(name, SKIPPED, row.verdict.value, f"VICTIM of {row.cause}: {row.message}")
     tried = "".join(f"\nwhat to try: {suggestion}" for suggestion in row.suggestions)
