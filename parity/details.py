@@ -46,8 +46,8 @@ class Looking:
     """Patches along each side of what becomes one token."""
 
     def details(self, rows: Iterable[Row]) -> list[Detail]:
-        """Details of the most urgent of ``rows``, the most urgent first."""
-        return [self._detail(row, self.schedule[row.order]) for row in chosen(rows)
+        """Details of ``rows``; what the candidate alone has is on no schedule, and has none."""
+        return [self._detail(row, self.schedule[row.order]) for row in rows
                 if row.order < len(self.schedule)]  # fmt: skip
 
     def _detail(self, row: Row, firing: Firing) -> Detail:

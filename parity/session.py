@@ -23,7 +23,7 @@ from parity.core.store import TENSORS, Bundle
 from parity.core.tolerance import Gates, load_gates
 from parity.core.trace import Trace
 from parity.core.verdict import Evidence, judge
-from parity.details import Looking
+from parity.details import Looking, chosen
 from parity.proofs import (
     inputs_agree,
     looking_changes_nothing,
@@ -213,15 +213,20 @@ class Session:
         schedule: Sequence[Firing],
         tried: Mapping[int, Sequence[Trial]],
     ) -> None:
-        """Keep what the report shows beyond figures."""
-        candidate, looked = self.candidate(evidence.precision.name), self.looked
+        """Keep what the report shows beyond figures; next to nothing where everything passes."""
         merge = read_config(self.settings.checkpoint).merge
         looking = Looking(case, evidence, schedule, tried, self.settings, merge)
-        looked.details += looking.details(rows)
+        wanted = self.looked.wanted(chosen(rows))
+        if not wanted:
+            return
+        candidate, looked = self.candidate(evidence.precision.name), self.looked
+        looked.details += looking.details(wanted)
         if case.name not in looked.inputs:
             looked.inputs[case.name] = show(case, evidence.bundle, candidate, merge)
-        if not looked.sources:
-            looked.sources = sources_of(candidate, self.declared, evidence.bundle)
+        failing = {row.point for row in rows if row.verdict is not Verdict.PASS}
+        told = failing | {row.point for row in wanted}
+        points = [point for point in self.declared if point.name in told - looked.sources.keys()]
+        looked.sources |= sources_of(candidate, points, evidence.bundle)
 
     def _execute(self, case: Case, dtype: str, stages: Collection[str]) -> Evidence:
         """Both executions of the candidate, beside the reference's record."""

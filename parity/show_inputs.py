@@ -74,6 +74,7 @@ def thumbnail(file: Path, height: int, width: int) -> str:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     try:
         with Image.open(file) as opened:
+            opened.draft("RGB", size)  # a JPEG need not be decoded in full
             image = opened.convert("RGBA").resize(size)
     except (OSError, ValueError):
         return ""

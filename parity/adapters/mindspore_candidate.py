@@ -80,7 +80,8 @@ class MindSporeCandidate:
         from qwen2vl_ms import Qwen2VLProcessor
 
         tokenizer = Qwen2VLProcessor.from_pretrained(self.checkpoint).tokenizer
-        return [tokenizer.decode([one]) for one in ids]
+        known = {one: tokenizer.decode([one]) for one in set(ids)}
+        return [known[one] for one in ids]
 
     @staticmethod
     def device_facts(device: str) -> dict[str, str]:

@@ -24,6 +24,15 @@ class LookedInto:
     details: list[Detail] = field(default_factory=list)
     inputs: dict[str, InputsShown] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
+    nearest: float = -1.0
+    """How much of its gate was used by the passing row nearest to it so far."""
+
+    def wanted(self, rows: list[Row]) -> list[Row]:
+        """``rows`` without those that pass, unless one is nearer to its gate than all before."""
+        passing = max((used(row) for row in rows if urgency(row) == PASSING), default=-1.0)
+        nearer = passing > self.nearest
+        self.nearest = max(self.nearest, passing)
+        return [row for row in rows if nearer or urgency(row) != PASSING]
 
     def add(self, other: LookedInto) -> None:
         """Take over what another process found out."""

@@ -218,7 +218,7 @@ class RunResult:
     inputs: dict[str, InputsShown] = field(default_factory=dict)
     """By case, what those rows' model was given."""
     sources: dict[str, Source] = field(default_factory=dict)
-    """By point, where its numbers are made."""
+    """By point, where its numbers are made: of what fails, and of what there are details of."""
 
     @property
     def counts(self) -> dict[str, int]:

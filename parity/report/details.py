@@ -41,6 +41,11 @@ class SideView:
     over: bool
     """Whether anything of it is over a gate."""
 
+    @property
+    def drawn(self) -> bool:
+        """Whether this is the execution whose error is drawn on the input."""
+        return self.pictures is not None or self.prompt is not None
+
 
 @dataclass(frozen=True)
 class TriedView:

@@ -162,6 +162,9 @@ def _features(scene: Scene) -> list[tuple[Words, Key]]:
         (lambda hot, every: lines(hot, every, "column", end=True), from_right),
         (lambda hot, _: "only along the edges" if hot == [True] else "everywhere but the edges",
          edge),
+        (lambda hot, _: "only on the diagonal, where row and column are alike" if hot == [True]
+         else "everywhere but on the diagonal, where row and column are alike",
+         lambda one: one.row == one.column),
         (_parity, lambda one: (one.row % 2, one.column % 2)),
     ]  # fmt: skip
 

@@ -62,6 +62,9 @@ PLANTED = {
     ),
     "only in the bottom right of every 2 x 2": ([TALL], lambda n, r, c: r % 2 and c % 2),
     "in every other one, as on a chessboard": ([TALL], lambda n, r, c: (r + c) % 2),
+    "everywhere but on the diagonal, where row and column are alike": (
+        [WIDE, TALL], lambda n, r, c: r != c,
+    ),
     "only in rows 1 to 2, columns 2 to 4": ([TALL], lambda n, r, c: 1 <= r <= 2 <= c <= 4),
     "only in the second image, only in the last row": (
         [WIDE, TALL], lambda n, r, c: n == 1 and r == 7,

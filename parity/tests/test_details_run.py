@@ -84,6 +84,7 @@ def test_positions_that_differ_are_drawn_picture_by_picture():
 def test_a_rotary_fault_shows_on_the_picture():
     """Height and width swapped: a patch on the diagonal, whose two numbers are alike, is right."""
     item = detail("rope-vision-hw", "visual.rotary_pos_emb.cos")
+    assert item.where.startswith("The error is everywhere but on the diagonal")
     pictures = item.sides[0].pictures
     assert [(one.height, one.width) for one in pictures.pictures] == [(4, 8), (8, 6)]
     for one in pictures.pictures:
