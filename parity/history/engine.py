@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from parity.core.errors import ParityError
 
@@ -27,7 +28,7 @@ _FIXES = {
 
 
 def connect(url: str, *, wait: float = WAIT) -> Engine:
-    """An engine for a URL; nothing is opened yet.
+    """An engine for a URL; nothing is opened yet, and nothing stays open between uses.
 
     Raises:
         ParityError: it is no URL, or its driver is not installed.
@@ -36,7 +37,7 @@ def connect(url: str, *, wait: float = WAIT) -> Engine:
         parsed = make_url(url)
         sqlite = parsed.get_backend_name() == "sqlite"
         arguments: dict[str, Any] = {"timeout": wait} if sqlite else {}
-        engine = create_engine(parsed, connect_args=arguments)
+        engine = create_engine(parsed, connect_args=arguments, poolclass=NullPool)
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise ParityError(
             "--history is neither a file nor a URL that SQLAlchemy knows; write "
