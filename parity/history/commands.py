@@ -57,7 +57,7 @@ def list_runs(
     for one in runs[-count:]:
         outcome = "passed" if one.passed else "FAILED"
         typer.echo(
-            f"{one.digest[:12]}  {one.when:%Y-%m-%d %H:%M}  {one.commit[:20]:20}  {outcome}  "
+            f"{one.digest[:12]}  {one.when:%Y-%m-%d %H:%M}  {one.commit[:12]:12}  {outcome}  "
             f"{one.entries:6,} rows  {one.environment.label}"
         )
     typer.echo(f"{min(count, len(runs)):,} of {len(runs):,} runs, the newest last")

@@ -20,8 +20,8 @@ _PLACES: dict[str, tuple[str, ...]] = {
 
 _TABLES = ("versions", "precision", "environment")
 """Of provenance: everything in them may change a ratio."""
-_FACTS = ("python", "numpy", "torch", "transformers", "gates", "overrides", "device.firmware",
-          "OMP_NUM_THREADS", "MS_ASCEND_CHECK_OVERFLOW_MODE")  # fmt: skip
+_FACTS = ("working tree", "python", "numpy", "torch", "transformers", "gates", "overrides",
+          "device.firmware", "OMP_NUM_THREADS", "MS_ASCEND_CHECK_OVERFLOW_MODE")  # fmt: skip
 """Beside them, or in runs from before there were tables."""
 
 

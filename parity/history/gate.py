@@ -18,6 +18,8 @@ NEWEST = 3
 """Runs that count as new: an alarm is given so long, and is then the usual state."""
 WORSE = 1.5
 """How many times a level has to grow to fail the gate; smaller changes are only shown."""
+SHORT = 12
+"""Digits of a commit that are shown."""
 LOCAL, END = "local", "end to end"
 _NO_FAULT = (Verdict.PASS, Verdict.VICTIM, Verdict.ABSENT)
 """Victims are left to the point that they are victims of."""
@@ -142,7 +144,7 @@ def lines_of(judgement: Judgement, limit: int = 10) -> Sequence[str]:
 def _when(judgement: Judgement, at: int) -> str:
     """A run by its time and commit."""
     run = judgement.measured.runs[at]
-    return f"{run.when:%Y-%m-%d %H:%M} ({run.commit})"
+    return f"{run.when:%Y-%m-%d %H:%M} ({run.commit[:SHORT]})"
 
 
 def _name(key: Key) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.history.changes import FLOOR
 from parity.history.database import RunInfo
-from parity.history.gate import WORSE, Judgement
+from parity.history.gate import SHORT, WORSE, Judgement
 from parity.history.measured import Measured
 from parity.report.text import clean, number
 
@@ -62,7 +62,7 @@ def nights_of(found: Judgement) -> tuple[Night, ...]:
         changed[:] = 0
     marked = {one.when for one in marks_of(runs)}
     return tuple(
-        Night(when, clean(one.commit, 40), one.passed, int(count), when in marked)
+        Night(when, clean(one.commit[:SHORT]), one.passed, int(count), when in marked)
         for one, count in zip(runs, changed, strict=True)
         for when in (f"{one.when:%Y-%m-%d %H:%M}",)
     )
@@ -71,7 +71,7 @@ def nights_of(found: Judgement) -> tuple[Night, ...]:
 def marks_of(runs: Sequence[RunInfo]) -> tuple[Mark, ...]:
     """Where a version, a gates file or a variable changed; the newest first."""
     found = [
-        Mark(f"{new.when:%Y-%m-%d %H:%M}", clean(new.commit, 40), what)
+        Mark(f"{new.when:%Y-%m-%d %H:%M}", clean(new.commit[:SHORT]), what)
         for old, new in pairwise(runs)
         if (what := tuple(_differences(old.facts, new.facts)))
     ]

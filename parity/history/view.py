@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parity.history.database import RunInfo
-from parity.history.gate import END, LOCAL, NEWEST, WORSE, Crossed, Judgement, Moved
+from parity.history.gate import END, LOCAL, NEWEST, SHORT, WORSE, Crossed, Judgement, Moved
 from parity.history.measured import Measured
 from parity.history.record import Key
 from parity.history.spark import Spark
@@ -234,7 +234,7 @@ def _names(key: Key) -> dict[str, str]:
 
 def _since(run: RunInfo) -> str:
     """A run by its time and commit."""
-    return f"{run.when:%Y-%m-%d %H:%M}, {clean(run.commit, 40)}"
+    return f"{run.when:%Y-%m-%d %H:%M}, {clean(run.commit[:SHORT])}"
 
 
 def _newest(used: npt.NDArray[np.float32]) -> str:
