@@ -45,6 +45,16 @@ class Shift:
         return use(self.ratio_b, self.gate_b)
 
     @property
+    def over_a(self) -> bool:
+        """Whether A's ratio is over its gate; NaN is."""
+        return not self.ratio_a <= self.gate_a
+
+    @property
+    def over_b(self) -> bool:
+        """Whether B's ratio is over its gate."""
+        return not self.ratio_b <= self.gate_b
+
+    @property
     def growth(self) -> float:
         """B's ratio over A's, neither counted as better than the reference's own error.
 
@@ -65,9 +75,8 @@ class Shift:
 
         What crosses its gate counts however little it moved, unless it is the gate that moved.
         """
-        crossed = int(not self.ratio_b <= self.gate_b) - int(not self.ratio_a <= self.gate_a)
-        if crossed and not self.regated:
-            return crossed
+        if self.over_a != self.over_b and not self.regated:
+            return 1 if self.over_b else -1
         return int(self.growth > FACTOR) - int(self.growth < 1 / FACTOR)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from parity.core.shift import FACTOR
+from parity.core.shift import FACTOR, PARITY
 from parity.report.diff_plot import Dot, Plot, furthest
 from parity.report.panels import label
 from parity.report.text import clean
@@ -22,8 +22,8 @@ WIDTH, HEIGHT = LEFT + SIDE + 16, TOP + SIDE + 44
 RIGHT, BOTTOM = LEFT + SIDE, TOP + SIDE
 NAMED = 60
 """Marks of each direction that say what they are under the pointer; the others are one path."""
-_LABEL = 46
-"""Characters of a name in the square."""
+CHARACTER = 7.0
+"""Width of a character of a name, in the figure's units."""
 
 
 def draw_plot(plot: Plot) -> Markup:
@@ -36,13 +36,13 @@ def draw_plot(plot: Plot) -> Markup:
     return Markup("\n").join([*parts, Markup("</svg>")])
 
 
-def place(plot: Plot, use: float) -> float:
-    """How far along an axis a figure is, from 0 to the side; what is no number lies in the lane."""
-    if not math.isfinite(use):
+def place(plot: Plot, ratio: float) -> float:
+    """How far along an axis a ratio is, from 0 to the side; what is no number lies in the lane."""
+    if not math.isfinite(ratio):
         return SIDE - LANE / 3
-    if use <= 0:
+    if ratio <= 0:
         return 0.0
-    share = (math.log10(use) - plot.low) / (plot.high - plot.low)
+    share = (math.log10(ratio) - plot.low) / (plot.high - plot.low)
     return min(1.0, max(0.0, share)) * (SIDE - LANE)
 
 
@@ -71,10 +71,9 @@ def _axes(plot: Plot) -> Iterator[Markup]:
         least = "<= " if plot.clipped and power == plot.low else ""
         yield _text(LEFT - 6, BOTTOM - at + 4, f"{least}{_power(power)}", "end-text")
         yield _text(LEFT + at, BOTTOM + 16, _power(power), "mid")
-    yield _text(LEFT + (SIDE - LANE) / 2, BOTTOM + 36, "run A, ratio in units of its gate", "mid")
+    yield _text(LEFT + (SIDE - LANE) / 2, BOTTOM + 36, "ratio in run A", "mid")
     yield Markup(
-        '<text class="mid" transform="translate(14 {:g}) rotate(-90)">'
-        "run B, ratio in units of its gate</text>"
+        '<text class="mid" transform="translate(14 {:g}) rotate(-90)">ratio in run B</text>'
     ).format(TOP + (SIDE + LANE) / 2)
 
 
@@ -84,13 +83,12 @@ def _power(power: int) -> str:
 
 
 def _lines(plot: Plot) -> Iterator[Markup]:
-    """The gates, the diagonal, and how far from it nothing counts."""
-    gate, end = place(plot, 1.0), SIDE - LANE
-    yield Markup('<path class="gate" d="M{:g} {}H{:g}M{} {:g}V{:g}"/>').format(
-        LEFT, _short(BOTTOM - gate), RIGHT, _short(LEFT + gate), TOP, BOTTOM
+    """Where the reference itself is, the diagonal, and how far from it nothing counts."""
+    one, end = place(plot, PARITY), SIDE - LANE
+    yield Markup('<path class="reference" d="M{:g} {}H{:g}M{} {:g}V{:g}"/>').format(
+        LEFT, _short(BOTTOM - one), RIGHT, _short(LEFT + one), TOP, BOTTOM
     )
-    yield _text(RIGHT - 4, BOTTOM - gate - 5, "gate of B", "gate-name end-text")
-    yield _text(LEFT + gate + 5, BOTTOM - 6, "gate of A", "gate-name")
+    yield _text(RIGHT - 4, BOTTOM - one - 5, "as good as the reference", "end-text")
     yield Markup('<path class="axis" d="M{:g} {:g}L{:g} {:g}"/>').format(
         LEFT, BOTTOM, LEFT + end, BOTTOM - end
     )
@@ -125,15 +123,17 @@ def _marks(plot: Plot) -> Iterator[Markup]:
 
 
 def _labels(plot: Plot) -> Iterator[Markup]:
-    """Name what moved furthest, each way, on the side where there is room."""
+    """Name what moved furthest, each way, on the side where there is more room."""
+    taken = -math.inf
     for way, style in ((1, "worse-name"), (-1, "better-name")):
         for dot in furthest(plot.dots, way)[:1]:
             x, y = map(float, _spot(plot, dot))
-            right = x > LEFT + SIDE / 2
-            yield _text(
-                x - 9 if right else x + 9, y + 4, clean(label(dot.of.row), _LABEL),
-                f"{style} end-text" if right else style,
-            )  # fmt: skip
+            right = WIDTH - x > x
+            y = taken + 14 if abs(y - taken) < 14 else y
+            taken = y
+            name = clean(label(dot.of.row), int(((WIDTH - x if right else x) - 12) / CHARACTER))
+            side = style if right else f"{style} end-text"
+            yield _text(x + (9 if right else -9), y + 4, name, side)
 
 
 def _spots(plot: Plot, dots: Sequence[Dot]) -> list[tuple[str, str]]:

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.core.diff import Changed
-from parity.core.shift import FACTOR, Shift
+from parity.core.shift import Shift
 from parity.report.diff_words import factor, where
 from parity.report.text import number, plural
 
 SCOPES = {"local": "On clean inputs", "end_to_end": "End to end"}
-LOWEST = -4
-"""Lowest decade that is drawn: less than a ten-thousandth of the gate is drawn on its line."""
+LOWEST = -3
+"""Lowest decade that is drawn; what is less is drawn on its line."""
 
 
 @dataclass(frozen=True)
 class Dot:
-    """One figure in both runs, each in units of its gate."""
+    """One figure in both runs: its ratios."""
 
     of: Changed
     shift: Shift
@@ -63,8 +63,8 @@ def plots(changes: Sequence[Changed]) -> tuple[Plot, ...]:
 
 
 def _plot(scope: str, title: str, dots: tuple[Dot, ...]) -> Plot:
-    """Choose the decades that hold everything, the gate among them."""
-    values = [use for dot in dots for use in (dot.a, dot.b) if math.isfinite(use) and use > 0]
+    """Choose the decades that hold everything, a ratio of 1 among them."""
+    values = [one for dot in dots for one in (dot.a, dot.b) if math.isfinite(one) and one > 0]
     low = math.floor(math.log10(min(values, default=1.0)))
     high = math.ceil(math.log10(max(values, default=1.0)))
     summary = _summary(dots)
@@ -78,7 +78,7 @@ def _dot(one: Changed, shift: Shift) -> Dot:
     """One figure of a row."""
     growth = shift.growth
     size = max(growth, 1 / growth if growth else math.inf)
-    return Dot(one, shift, shift.use_a, shift.use_b, shift.direction, size)
+    return Dot(one, shift, shift.ratio_a, shift.ratio_b, shift.direction, size)
 
 
 def furthest(dots: Sequence[Dot], way: int) -> list[Dot]:
@@ -89,11 +89,11 @@ def furthest(dots: Sequence[Dot], way: int) -> list[Dot]:
 def _summary(dots: Sequence[Dot]) -> str:
     """Say in words what the plot shows."""
     worse, better = furthest(dots, 1), furthest(dots, -1)
-    crossed = sum(not dot.b <= 1 and dot.a <= 1 for dot in dots)
-    back = sum(not dot.a <= 1 and dot.b <= 1 for dot in dots)
+    over = [(dot.shift.over_a, dot.shift.over_b) for dot in dots]
+    crossed, back = over.count((False, True)), over.count((True, False))
     text = (
         f"{plural(len(dots), 'figure')} in both runs: {len(worse):,} worse, {len(better):,} "
-        f"better, {len(dots) - len(worse) - len(better):,} within a factor of {FACTOR:g}. "
+        f"better, {len(dots) - len(worse) - len(better):,} neither. "
         f"{crossed:,} went over the gate, {back:,} came back."
     )
     if worse:

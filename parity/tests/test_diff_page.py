@@ -201,7 +201,7 @@ def test_the_plot_puts_worse_above_the_diagonal_and_no_number_beyond_the_axis():
     assert at["nan"][1] < SIDE
     assert at["zero"] == (0, 0)
     assert [one.of.row.point for one in furthest(local.dots, 1)] == ["nan", "up"]
-    assert "4 figures in both runs: 2 worse, 1 better, 1 within" in local.summary
+    assert "4 figures in both runs: 2 worse, 1 better, 1 neither" in local.summary
     assert "1 went over the gate, 0 came back. Worst: nan in" in local.summary
 
 
