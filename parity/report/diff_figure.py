@@ -88,7 +88,6 @@ def _lines(plot: Plot) -> Iterator[Markup]:
     yield Markup('<path class="reference" d="M{:g} {}H{:g}M{} {:g}V{:g}"/>').format(
         LEFT, _short(BOTTOM - one), RIGHT, _short(LEFT + one), TOP, BOTTOM
     )
-    yield _text(RIGHT - 4, BOTTOM - one - 5, "as good as the reference", "end-text")
     yield Markup('<path class="axis" d="M{:g} {:g}L{:g} {:g}"/>').format(
         LEFT, BOTTOM, LEFT + end, BOTTOM - end
     )
