@@ -29,19 +29,27 @@ from parity.report.text import clean, number
 
 CHARACTER = 6.3
 """Width of a small character, in the figure's units."""
+DENSE = 160
+"""Points from which marks are smaller, and fewer."""
+RINGS = 40
+"""Faults of a panel that are marked by a ring and a link each."""
+CROSS = "m-3.5 -3.5l7 7m0 -7l-7 7"
+DIAMOND = "m-3.2 0l3.2 -3.2 3.2 3.2 -3.2 3.2z"
 
 
-def draw(panel: Panel) -> Markup:
+def draw(panel: Panel, scale: Scale) -> Markup:
     """Draw one panel.
 
     Args:
         panel: What to show.
+        scale: Of the axis upwards, which several panels may share.
 
     Returns:
-        One ``<svg role="img">`` with title and description, styled by the page's classes.
-        ``data-rows`` and ``data-x`` let the page's script find the row under the pointer.
+        One ``<svg>`` with title and description, styled by the page's classes. ``data-first`` is
+        the number of its first row and ``data-bands`` has left edge, right edge and points of
+        each band: from these the page's script finds the row under the pointer.
     """
-    scale, places = Scale.of(panel.points), layout(panel)
+    places = layout(panel)
     parts = [
         *_head(panel, places), *_bands(panel, places), *_grid(scale), *_lanes(panel, scale),
         *_ticks(panel, places), *_gate(panel, scale), *_end_series(panel, scale, places),
@@ -52,12 +60,14 @@ def draw(panel: Panel) -> Markup:
 
 def _head(panel: Panel, places: Layout) -> Iterator[Markup]:
     """Open the drawing and say in words what it is."""
-    rows = " ".join(point.anchor for point in panel.points)
-    xs = " ".join(_short(x) for x in places.xs)
+    bands = " ".join(
+        f"{_short(left)}:{_short(right)}:{band.stop - band.first}"
+        for band, (left, right) in zip(panel.bands, places.edges, strict=True)
+    )
     yield Markup(
-        '<svg class="plot" role="img" viewBox="0 0 {} {}" aria-labelledby="{id}-t {id}-d"'
-        ' data-rows="{}" data-x="{}">'
-    ).format(WIDTH, HEIGHT, rows, xs, id=panel.anchor)
+        '<svg class="plot" role="group" viewBox="0 0 {} {}" aria-labelledby="{id}-t {id}-d"'
+        ' data-first="{}" data-bands="{}">'
+    ).format(WIDTH, HEIGHT, panel.first, bands, id=panel.anchor)
     yield Markup('<title id="{}-t">Error along depth: {}, {}</title>').format(
         panel.anchor, panel.case, panel.dtype
     )
@@ -119,20 +129,27 @@ def _gate(panel: Panel, scale: Scale) -> Iterator[Markup]:
 
 
 def _end_series(panel: Panel, scale: Scale, places: Layout) -> Iterator[Markup]:
-    """Draw the end-to-end line, broken where there is no figure, and its diamonds."""
-    line, marks, joined = "", "", False
-    size = 3.2 if len(panel.points) <= 160 else 2.2
-    for point, x in zip(panel.points, places.xs, strict=True):
-        if point.end is not None:
-            at = f"{_short(x)} {_short(scale.y(point.end))}"
-            line += f"{'L' if joined else 'M'}{at}"
-            marks += f"M{_short(x - size)} {_short(scale.y(point.end))}"
-            marks += f"l{size} -{size} {size} {size} -{size} {size}z"
-        joined = point.end is not None
+    """Draw the end-to-end line, broken where there is no figure, with the page's diamond at each.
+
+    Where points are dense, the dashes alone tell the line from the dots; only a figure without
+    neighbours, which makes no line, keeps its diamond.
+    """
+    ends = [None, *(point.end for point in panel.points), None]
+    line, lonely = "", ""
+    for place, x in enumerate(places.xs, 1):
+        before, end, after = ends[place - 1 : place + 2]
+        if end is None:
+            continue
+        at = f"{_short(x)} {_short(scale.y(end))}"
+        if before is None and after is None:
+            lonely += f"M{at}{DIAMOND}"
+        else:
+            line += f"{'M' if before is None else 'L'}{at}"
     if line:
-        yield Markup('<path class="end-line" d="{}"/><path class="end" d="{}"/>').format(
-            line, marks
-        )
+        dense = " dense" if len(panel.points) > DENSE else ""
+        yield Markup('<path class="end-line{}" d="{}"/>').format(dense, line)
+    if lonely:
+        yield Markup('<path class="end" d="{}"/>').format(lonely)
 
 
 def _local_series(panel: Panel, scale: Scale, places: Layout) -> Iterator[Markup]:
@@ -143,24 +160,30 @@ def _local_series(panel: Panel, scale: Scale, places: Layout) -> Iterator[Markup
         if point.local is not None
     )
     if dots:
-        size = "" if len(panel.points) <= 160 else " small"
+        size = "" if len(panel.points) <= DENSE else " small"
         yield Markup('<path class="local{}" d="{}"/>').format(size, dots)
 
 
 def _faults(panel: Panel, scale: Scale, places: Layout) -> Iterator[Markup]:
-    """Mark what is at fault, and name the first of it."""
-    first = True
-    for point, x in zip(panel.points, places.xs, strict=True):
-        if not point.at_fault:
-            continue
-        y = scale.y(_height_of_fault(point))
+    """Mark what is at fault with a link to its row, and name the first of it.
+
+    Of hundreds of faults only the first are rings; the others are crosses in a single path.
+    """
+    found = [
+        (point, x, scale.y(_height_of_fault(point)))
+        for point, x in zip(panel.points, places.xs, strict=True)
+        if point.at_fault
+    ]
+    crosses = "".join(f"M{_short(x)} {_short(y)}{CROSS}" for _, x, y in found[RINGS:])
+    if crosses:
+        yield Markup('<path class="crosses" d="{}"/>').format(crosses)
+    for point, x, y in found[:RINGS]:
         yield Markup(
-            '<g class="fault"><title>{}: {}</title><circle cx="{x}" cy="{y}" r="7.5"/>'
-            '<path d="M{x} {y}m-3.5 -3.5l7 7m0 -7l-7 7"/></g>'
-        ).format(point.name, point.verdict, x=_short(x), y=_short(y))
-        if first:
-            yield _fault_name(point, x, y)
-        first = False
+            '<a class="fault" href="#{}" aria-label="{}: {}"><circle cx="{x}" cy="{y}" r="7.5"/>'
+            '<path d="M{x} {y}{cross}"/></a>'
+        ).format(point.anchor, point.name, point.verdict, x=_short(x), y=_short(y), cross=CROSS)
+    if found:
+        yield _fault_name(*found[0])
 
 
 def _height_of_fault(point: PlotPoint) -> float:

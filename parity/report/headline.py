@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.core.rows import GRAPH, Row, RunResult, Verdict
+from parity.report.commands import Command, commands
 from parity.report.figures import at_fault, end_figure, local_figure, was_compared
 from parity.report.groups import Group
 from parity.report.panels import label
@@ -26,6 +27,8 @@ class Culprit:
     next: str
     own_fault: bool
     """Whether it is at fault itself; otherwise it only drifts, or suffers."""
+    commands: tuple[Command, ...]
+    """What shows it again."""
 
 
 @dataclass(frozen=True)
@@ -174,5 +177,9 @@ def _culprit(first: Row, result: RunResult, ids: Mapping[int, str]) -> Culprit:
     known = meaning(first)
     place = next(number for number, row in enumerate(result.rows) if row is first)
     return Culprit(
-        row_view(first, place, ids[id(first)], {}), known.means, known.next, at_fault(first)
+        row=row_view(first, place, ids[id(first)], {}),
+        means=known.means,
+        next=known.next,
+        own_fault=at_fault(first),
+        commands=commands(first, result),
     )

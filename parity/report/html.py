@@ -14,11 +14,14 @@ from markupsafe import Markup
 from parity.core.rows import RunResult
 from parity.report.details import details_view
 from parity.report.figure import draw
+from parity.report.matrix import STEPS
+from parity.report.payload import payload
 from parity.report.view import view
 
 TEMPLATE = "report.html.j2"
 STYLES = ("page.css", "report.css")
-SCRIPTS = ("report.js",)
+SCRIPTS = ("page.js", "rows.js", "table.js", "figure.js")
+"""In the order in which they build on each other."""
 
 
 def render(result: RunResult) -> str:
@@ -30,10 +33,17 @@ def render(result: RunResult) -> str:
     Returns:
         The document. Encode it as UTF-8.
     """
-    details = details_view(result)
-    styles = (*STYLES, "details.css") if details else STYLES
-    scripts = (*SCRIPTS, "details.js") if details else SCRIPTS
-    return render_page(TEMPLATE, styles, scripts, view=view(result), draw=draw, details=details)
+    shown, details = view(result), details_view(result)
+    return render_page(
+        TEMPLATE,
+        (*STYLES, "details.css") if details else STYLES,
+        (*SCRIPTS, "details.js") if details else SCRIPTS,
+        view=shown,
+        draw=draw,
+        details=details,
+        steps=[words for _, words in STEPS],
+        payload=payload(shown.rows),
+    )
 
 
 def render_page(

@@ -50,13 +50,15 @@ class Panel:
     """``1 guilty, 37 victims, 66 of 104 pass``."""
     summary: str
     """The whole panel in words, for those who cannot see it."""
+    first: int
+    """Number of the first point's row in the run's order; the others follow."""
     points: tuple[PlotPoint, ...]
     bands: tuple[Band, ...]
     gate: float | None
     """The gate, if all figures of the panel share one."""
 
 
-def panel(group: Group, number_of_panel: int, ids: Mapping[int, str]) -> Panel:
+def panel(group: Group, number_of_panel: int, first: int, ids: Mapping[int, str]) -> Panel:
     """Compute a panel from a group; ``ids`` has every row's anchor by ``id(row)``."""
     points = tuple(_point(row, ids[id(row)]) for row in group.rows)
     return Panel(
@@ -66,6 +68,7 @@ def panel(group: Group, number_of_panel: int, ids: Mapping[int, str]) -> Panel:
         passed=group.passed,
         outcome=outcome(group),
         summary=_summary(group, points),
+        first=first,
         points=points,
         bands=tuple(_bands(points)),
         gate=_shared_gate(group.rows),

@@ -53,6 +53,7 @@ class RowView:
     """CSS class: ``pass``, ``guilty``, ``victim``, ``drift`` or ``fault``."""
     point: str
     message: str
+    """Empty for a victim: its figures say how much, and its cause says why."""
     suggestions: tuple[str, ...]
     """What to try, the best first."""
     notes: tuple[str, ...]
@@ -71,13 +72,14 @@ def row_view(
 ) -> RowView:
     """Compute a line; ``faults`` has the anchor of what is at fault by case, dtype and point."""
     cause = row.cause or ""
+    explained = row.verdict is Verdict.VICTIM and bool(cause)
     return RowView(
         anchor=anchor,
         number=place,
         verdict=row.verdict.value,
         style=style(row.verdict),
         point=label(row),
-        message=clean(row.message, MESSAGE_LIMIT),
+        message="" if explained else clean(row.message, MESSAGE_LIMIT),
         suggestions=tuple(clean(text, MESSAGE_LIMIT) for text in row.suggestions),
         notes=tuple(_notes(row)),
         cause=clean(cause),

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.core.rows import Row, RunResult, Verdict
 from parity.report.anchors import anchors
+from parity.report.counts import (
+    CountView,
+    OverrideView,
+    Tally,
+    count_views,
+    override_views,
+    tallies,
+)
+from parity.report.depth import CaseDepth, case_depths
 from parity.report.dtypes import DtypeView, dtype_views
 from parity.report.figures import at_fault
 from parity.report.groups import Group, group
 from parity.report.headline import Headline, headline
 from parity.report.kernels import KernelTable, kernel_table
 from parity.report.ledger import LedgerView, ledger_view
+from parity.report.matrix import Matrix, matrix
 from parity.report.panels import Panel, panel
+from parity.report.selection import Selection, select
 from parity.report.table import FigureView, RowView, figure_view, row_view
 from parity.report.text import MESSAGE_LIMIT, clean
-from parity.report.words import MEANINGS, TERMS
+from parity.report.words import TERMS
 
-OPEN_PANELS = 3
-"""Panels shown at once; the others unfold."""
 _RANK = {Verdict.GUILTY: 0, Verdict.DRIFT: 2, Verdict.VICTIM: 3, Verdict.ABSENT: 4, Verdict.PASS: 5}
-
-
-@dataclass(frozen=True)
-class CountView:
-    """How many rows have a verdict, with its meaning and the next step."""
-
-    verdict: str
-    count: int
-    means: str
-    next: str
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class ReportView:
 
     headline: Headline
     counts: tuple[CountView, ...]
+    tallies: tuple[Tally, ...]
+    overrides: tuple[OverrideView, ...]
     dtypes: tuple[DtypeView, ...]
     """Empty where the run is in one dtype."""
     groups: tuple[GroupView, ...]
@@ -69,9 +71,13 @@ class ReportView:
     ledger: LedgerView | None
     panels: tuple[Panel, ...]
     """Those with something guilty first, then what else fails, then run order."""
-    open_panels: int
+    depths: tuple[CaseDepth, ...]
+    """The same panels, case by case."""
+    matrix: Matrix
     rows: tuple[RowView, ...]
     """Guilty first, then what else is at fault, drift, victims, passes; each in run order."""
+    selection: Selection
+    """Those that stand in the page itself."""
     choices: tuple[tuple[str, tuple[str, ...]], ...]
     """What the table can be filtered by: a name, and the values that occur."""
     terms: tuple[tuple[str, str], ...]
@@ -80,34 +86,55 @@ class ReportView:
 
 def view(result: RunResult) -> ReportView:
     """Compute the page of a run."""
-    names = list(anchors(result.rows))
-    ids = dict(zip(map(id, result.rows), names, strict=True))
     groups = group(result.rows)
-    by_panel = [(one, panel(one, number, ids)) for number, one in enumerate(groups, 1)]
-    panels = tuple(drawn for _, drawn in sorted(by_panel, key=lambda item: _urgency(item[0])))
-    guilty = {
-        (row.case, row.ran_in, row.point): ids[id(row)]
-        for row in reversed(result.rows)
-        if at_fault(row)
-    }
-    order = sorted(enumerate(result.rows), key=lambda item: (rank(item[1]), item[0]))
-    rows = tuple(row_view(row, number, names[number], guilty) for number, row in order)
+    # Case by case and dtype by dtype, whatever order they ran in: a panel is a run of rows.
+    ordered = [row for one in groups for row in one.rows]
+    names = list(anchors(ordered))
+    ids = dict(zip(map(id, ordered), names, strict=True))
+    panels = tuple(_panels(groups, ids))
+    urgent = sorted(zip(groups, panels, strict=True), key=lambda item: _urgency(item[0]))
+    rows = _rows(ordered, names)
     return ReportView(
         headline=headline(result, groups, ids),
-        counts=_counts(result),
+        counts=count_views(result),
+        tallies=tallies(result),
+        overrides=override_views(result),
         dtypes=dtype_views(result.rows, ids),
-        groups=tuple(_group_view(one, drawn.anchor, ids) for one, drawn in by_panel),
+        groups=tuple(
+            _group_view(one, drawn.anchor, ids) for one, drawn in zip(groups, panels, strict=True)
+        ),
         provenance=tuple(_flatten(result.provenance)),
         not_compared=tuple(clean(item, MESSAGE_LIMIT) for item in result.not_compared),
         invalid=tuple(clean(item, MESSAGE_LIMIT) for item in result.invalid),
         ledger=ledger_view(result),
-        panels=panels,
-        open_panels=OPEN_PANELS,
+        panels=tuple(drawn for _, drawn in urgent),
+        depths=case_depths(drawn for _, drawn in urgent),
+        matrix=matrix(ordered, ids),
         rows=rows,
+        selection=select(rows),
         choices=_choices(rows),
         terms=TERMS,
         kernels=kernel_table(result.kernels),
     )
+
+
+def _panels(groups: Sequence[Group], ids: Mapping[int, str]) -> Iterator[Panel]:
+    """The panel of every group, with the number of its first row."""
+    first = 0
+    for number, one in enumerate(groups, 1):
+        yield panel(one, number, first, ids)
+        first += len(one.rows)
+
+
+def _rows(ordered: Sequence[Row], names: Sequence[str]) -> tuple[RowView, ...]:
+    """The table's lines, guilty first, each linked to what made it a victim."""
+    faults = {
+        (row.case, row.ran_in, row.point): name
+        for row, name in zip(reversed(ordered), reversed(names), strict=True)
+        if at_fault(row)
+    }
+    order = sorted(enumerate(ordered), key=lambda item: (rank(item[1]), item[0]))
+    return tuple(row_view(row, number, names[number], faults) for number, row in order)
 
 
 def rank(row: Row) -> int:
@@ -118,15 +145,6 @@ def rank(row: Row) -> int:
 def _urgency(one: Group) -> int:
     """Return the place of a panel: something guilty, something else at fault, failing, passing."""
     return min((rank(row) for row in one.rows), default=len(_RANK))
-
-
-def _counts(result: RunResult) -> tuple[CountView, ...]:
-    """Count every verdict, those nobody got included."""
-    counts = result.counts
-    return tuple(
-        CountView(verdict.value, counts[verdict.value], known.means, known.next)
-        for verdict, known in MEANINGS.items()
-    )
 
 
 def _group_view(one: Group, drawn: str, ids: dict[int, str]) -> GroupView:

@@ -13,21 +13,21 @@ from parity.tests.report_runs import GUILTY_POINT, case_rows, comparison, odd_nu
 
 
 def drawn(rows):
-    one = view(RunResult(rows)).panels[0]
-    return one, str(draw(one))
+    depth = view(RunResult(rows)).depths[0]
+    return depth.panels[0], str(draw(depth.panels[0], depth.scale))
 
 
 def places(svg, name):
     """Where the marks of a series are."""
     path = re.search(rf'<path class="{name}" d="([^"]*)"', svg)
-    return [tuple(map(float, at)) for at in re.findall(r"M([-\d.]+) ([-\d.]+)", path[1])]
+    return [tuple(map(float, at)) for at in re.findall(r"[ML]([-\d.]+) ([-\d.]+)", path[1])]
 
 
 def test_both_series_hold_every_point():
     rows = case_rows("a", "fp32", GUILTY_POINT)
     _, svg = drawn(rows)
     assert len(places(svg, "local")) == len(rows)
-    assert len(places(svg, "end")) == sum(one.end_to_end is not None for one in rows)
+    assert len(places(svg, "end-line")) == sum(one.end_to_end is not None for one in rows)
 
 
 def test_the_local_series_dips_after_the_guilty_point_and_the_other_stays_up():
@@ -38,7 +38,7 @@ def test_the_local_series_dips_after_the_guilty_point_and_the_other_stays_up():
     heights = [y for _, y in places(svg, "local")]
     assert heights[at] < gate
     assert all(y > gate for n, y in enumerate(heights) if n != at)
-    ends = dict(places(svg, "end"))
+    ends = dict(places(svg, "end-line"))
     xs = layout(one).xs
     below = [x for x, y in ends.items() if y > gate]
     assert all(x < xs[at] or rows_kind(rows, xs, x) is Kind.TABLE for x in below)
@@ -77,7 +77,7 @@ def test_what_has_no_finite_figure_is_off_the_scale_and_not_out_of_sight():
     assert [point.local for point in one.points] == [
         math.inf, math.inf, 0.0, math.inf, math.inf, math.inf,
     ]  # fmt: skip
-    assert svg.count('<g class="fault">') == 5
+    assert svg.count('<a class="fault"') == 5
     assert "off scale" in svg
     for where in re.findall(r' (?:d|x|y|cx|cy|width|data-x)="([^"]*)"', svg):
         assert not re.search("nan|inf", where)
@@ -93,16 +93,16 @@ def test_a_missing_figure_breaks_the_end_to_end_line():
 def test_the_first_fault_is_named_and_every_one_marked():
     rows = [row(n, f"visual.blocks.{n}", Verdict.GUILTY) for n in range(3)]
     _, svg = drawn(rows)
-    assert svg.count('<g class="fault">') == 3
+    assert svg.count('<a class="fault"') == 3
     assert re.findall(r'<text class="name[^>]*>([^<]*)', svg) == ["visual.blocks.0 GUILTY"]
     for n in range(3):
-        assert f"<title>visual.blocks.{n}: GUILTY</title>" in svg
+        assert f'aria-label="visual.blocks.{n}: GUILTY"' in svg
 
 
 def test_it_describes_itself():
     rows = case_rows("two-images", "fp32", GUILTY_POINT)
     _, svg = drawn(rows)
-    assert 'role="img"' in svg
+    assert 'role="group"' in svg
     assert '<title id="panel-1-t">Error along depth: two-images, fp32</title>' in svg
     described = re.search(r'<desc id="panel-1-d">([^<]*)', svg)[1]
     assert f"First at fault: {GUILTY_POINT}, GUILTY." in described

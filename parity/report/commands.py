@@ -1,0 +1,46 @@
+"""What to type to see a failure again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from parity.core.detail import Detail
+from parity.core.rows import GRAPH, Row, RunResult
+from parity.report.text import MESSAGE_LIMIT, clean
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line, and what it does."""
+
+    about: str
+    text: str
+
+
+def commands(row: Row, result: RunResult) -> tuple[Command, ...]:
+    """What shows a row's failure again: its module by itself, where it can be, and the run."""
+    alone = next((one.command for one in result.details if _same(row, one) and one.command), None)
+    again = Command("This point again, in the whole model", _run(row, result))
+    if alone is None:
+        return (again,)
+    return (Command("This module by itself", clean(alone, MESSAGE_LIMIT)), again)
+
+
+def _same(row: Row, detail: Detail) -> bool:
+    """Whether a detail is about a row."""
+    return (row.case, row.dtype, row.mode, row.point, row.firing) == (
+        detail.case, detail.dtype, detail.mode, detail.point, detail.firing
+    )  # fmt: skip
+
+
+def _run(row: Row, result: RunResult) -> str:
+    """Run the point's case and dtype again, as this run did."""
+    words = ["python", "-m", "parity", "run", "--case", row.case, "--dtype", row.dtype]
+    words += ["--point", row.point]
+    if row.mode == GRAPH:
+        words.append("--jit")
+    planted = result.provenance.get("planted fault")
+    if isinstance(planted, str) and planted != "none":
+        words += ["--plant", planted]
+    return clean(shlex.join(words), MESSAGE_LIMIT)
