@@ -10,7 +10,7 @@ RUN_ARGS ?=
 DTYPES := --dtype fp32 --dtype fp16 --dtype bf16 --dtype ascend-mixed
 BENCH_ARGS ?=
 
-.PHONY: help setup parity generation selftest test test-slow check format bench-port bench-mindnlp bench-compare bench-harness prune fixtures gates figures screenshots lock clean
+.PHONY: help setup parity generation selftest test test-slow check format bench-port bench-mindnlp bench-compare bench-harness prune fixtures gates figures screenshots update-gold lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ figures: $(READY) ## Measure and draw the tutorial's figures
 
 screenshots: $(READY) ## Make the pictures in docs/ again (needs chromium)
 	.ci/screenshots
+
+update-gold: $(READY) ## Write the report pages that tests compare with anew
+	PARITY_UPDATE_GOLD=1 $(BIN)/python -m pytest -q parity/tests/test_report_gold.py
 
 lock: $(READY) ## Rewrite requirements.lock from pyproject.toml
 	.ci/lock

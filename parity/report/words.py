@@ -116,6 +116,16 @@ TERMS: tuple[tuple[str, str], ...] = (
         "The candidate runs by itself and errors add up along the depth, as a user would see them.",
     ),
     (
+        "Use of the gate",
+        "Ratio over gate: the height in the figure, the number in the heat map, and the length of "
+        "a bar in the table, whose middle is the gate. Over 1 fails.",
+    ),
+    (
+        "Largest difference",
+        "Where candidate and reference are furthest apart, with both values there. It shows where "
+        "to look; the ratio is what judges.",
+    ),
+    (
         "Equality",
         "Token ids, grids, positions and pixel values are compared element by element; "
         "there is no ratio.",

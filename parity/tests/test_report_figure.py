@@ -84,10 +84,14 @@ def test_what_has_no_finite_figure_is_off_the_scale_and_not_out_of_sight():
 
 
 def test_a_missing_figure_breaks_the_end_to_end_line():
-    rows = [row(0, "a"), row(1, "b", end_to_end=None), row(2, "c")]
+    rows = [row(n, name) for n, name in enumerate("abcdef")]
+    rows[2] = row(2, "c", end_to_end=None)
+    rows[4] = row(4, "e", end_to_end=None)
     _, svg = drawn(rows)
     line = re.search(r'<path class="end-line" d="([^"]*)"', svg)[1]
-    assert line.count("M") == 2
+    assert (line.count("M"), line.count("L")) == (1, 1), "a and b"
+    lonely = re.search(r'<path class="end" d="([^"]*)"', svg)[1]
+    assert lonely.count("M") == 2, "d and f have no neighbour to be joined to"
 
 
 def test_the_first_fault_is_named_and_every_one_marked():
