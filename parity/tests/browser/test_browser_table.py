@@ -39,7 +39,7 @@ def test_a_failing_report_opens_and_filters(visit):
 def test_a_visit_notices_what_goes_wrong(visit):
     """The twin of every other test here: each kind of harm is seen."""
     html = render(small()).replace("<footer>", '<img src="http://127.0.0.1:9/x"><footer>', 1)
-    with pytest.raises(AssertionError, match="logged|asked for"), visit(html) as page:
+    with pytest.raises(AssertionError, match=r"logged|asked for"), visit(html) as page:
         page.wait_for_timeout(100)
 
 
@@ -189,10 +189,10 @@ def test_rows_made_by_the_script_say_what_the_page_s_own_say(visit):
     texts = "Object.fromEntries(Array.from(document.querySelectorAll('#table tbody tr'), " \
         "(line) => [line.id, line.textContent.replace(/\\s+/g, ' ')]))"  # fmt: skip
     with visit(html, java_script_enabled=False) as page:
-        own = dict(
-            (line.get_attribute("id"), " ".join(line.text_content().split()))
+        own = {
+            line.get_attribute("id"): " ".join(line.text_content().split())
             for line in page.locator("#table tbody tr").all()[:40]
-        )
+        }
     with visit(html) as page:
         made = {name: " ".join(text.split()) for name, text in page.evaluate(texts).items()}
     assert len(own) == 40
