@@ -342,3 +342,27 @@ def test_a_lock_that_is_never_given_back_is_named(reports, monkeypatch):
         publish(result("two"), reports)
     assert cases(reports) == ["one"]
     assert not litter(reports)
+
+
+@pytest.mark.slow
+def test_both_commands_at_once_leave_a_run_each(tmp_path):
+    """What they print as their report is theirs, and ``latest`` is the one that was last."""
+    shell = ["parity", "run", "--case", "text-only", "--no-history"]
+    tests = ["pytest", str(ROOT / "parity" / "suites"), "-p", "no:cacheprovider", "-q",
+             "--case", "text-only", "-k", "norm"]  # fmt: skip
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for command in (shell, tests)
+    ]  # fmt: skip
+    printed = [job.communicate()[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], printed
+    both = finished(tmp_path / "reports")
+    said = [tmp_path / text.splitlines()[-1].rpartition("; ")[2] for text in printed]
+    assert sorted(said) == [folder / "index.html" for folder in both]
+    assert (tmp_path / "reports" / "latest").resolve() == both[-1].resolve()
+    whole = [read_json(folder / "rows.json") for folder in both]
+    assert sorted(one.provenance["command"].split()[2] for one in whole) == ["parity", "pytest"]
