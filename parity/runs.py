@@ -8,7 +8,6 @@ when it is whole: what stands under an ID is complete.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 import uuid
@@ -68,11 +67,10 @@ def check_place(report: Path | None, reports: Path = REPORTS) -> None:
     runs = reports / "runs"
     with clear_errors(runs):
         runs.mkdir(parents=True, exist_ok=True)
-    if not (os.access(runs, os.W_OK) and os.access(reports, os.W_OK)):
-        raise ParityError(
-            f"the report cannot be written to {runs}: it is read-only. Make it writable, or name "
-            "another folder with --report."
-        )
+        for folder in (reports, runs):  # not every file system has links
+            probe = _hidden(folder, "link")
+            probe.symlink_to("runs")
+            probe.unlink()
 
 
 def publish(result: RunResult, reports: Path = REPORTS, keep: int = KEPT) -> Path:
@@ -185,9 +183,9 @@ def _check_latest(reports: Path) -> None:
         )
 
 
-def _hidden(runs: Path, kind: str) -> Path:
-    """A free name among the runs that is no run's."""
-    return runs / f".run.{kind}-{uuid.uuid4().hex[:12]}"
+def _hidden(folder: Path, kind: str) -> Path:
+    """A free name in a folder that is no run's."""
+    return folder / f".run.{kind}-{uuid.uuid4().hex[:12]}"
 
 
 def _enter(new: Path, folder: Path, latest: Path) -> None:

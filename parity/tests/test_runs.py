@@ -1,5 +1,6 @@
 """Finished runs: whole under their names, the newest as ``latest``, whoever is killed or late."""
 
+import errno
 import os
 import re
 import signal
@@ -328,11 +329,23 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_runs_as_they_were(disk):
 def test_a_read_only_place_is_told_before_the_run(disk):
     publish(result("one"), disk.reports)
     disk("-o", "remount,ro")
-    with pytest.raises(ParityError, match=r"reports/runs: it is read-only\. Make it writable"):
+    with pytest.raises(ParityError, match=r"reports/runs \(Read-only file system\): .* name a"):
         check_place(None, disk.reports)
     with pytest.raises(ParityError, match="Read-only file system"):
         check_place(None, disk.reports.parent / "others")
     assert cases(disk.reports) == ["one"]
+
+
+def test_a_place_without_links_is_told_before_the_run(reports, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    with pytest.raises(ParityError, match=r"reports/runs \(Operation not permitted\)"):
+        check_place(None, reports)
+    monkeypatch.undo()
+    check_place(None, reports)
+    assert not litter(reports)
 
 
 def test_a_lock_that_is_never_given_back_is_named(reports, monkeypatch):
