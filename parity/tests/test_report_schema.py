@@ -52,7 +52,7 @@ def test_fields_are_described_by_their_docstrings():
         RunResult([]),
         odd_numbers(),
         hostile(),
-        RunResult(case_rows("a", "fp32", GUILTY_POINT), {"a": None}, ["b"], ["c"]),
+        RunResult(case_rows("a", "fp32", GUILTY_POINT)[:20], {"a": None}, ["b"], ["c"]),
     ],
 )
 def test_runs_of_every_kind_keep_to_it(validator, result):
@@ -70,6 +70,7 @@ def real(tmp_path_factory):
     return json.loads((folder / "rows.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_a_real_failing_run_keeps_to_it(validator, real):
     assert real["sources"]
     assert real["kernels"]
@@ -133,7 +134,7 @@ def line_as_text(found):
      count_missing, rows_as_object, detail_without_point, line_as_text],
 )  # fmt: skip
 def test_a_broken_file_does_not(validator, breaking):
-    found = json.loads(json.dumps(result_to_dict(RunResult(case_rows("a", "fp32")))))
+    found = json.loads(json.dumps(result_to_dict(RunResult(case_rows("a", "fp32")[:5]))))
     broken = copy.deepcopy(found)
     breaking(broken)
     assert complaints(validator, found) == []

@@ -280,6 +280,7 @@ def test_a_run_killed_before_it_moved_the_link_is_complete_and_found(reports):
     assert case_of(reports / "latest") == "two"
 
 
+@pytest.mark.slow
 def test_several_processes_at_once_lose_no_run_and_latest_never_leads_nowhere(reports):
     publish(result("first"), reports)
     names = [[f"{process_}-{n}" for n in range(4)] for process_ in "ab"]
