@@ -66,7 +66,7 @@ class Looking:
         found = local or end
         detail = Detail(
             row.case, row.dtype, row.mode, row.point, row.firing, point.role,
-            command_line(self.settings, point, row.case, row.dtype, row.firing),
+            command_line(self.settings, point, row),
             tuple(one for one in sides if one is not None), tried=self._tried(row),
         )  # fmt: skip
         return detail if found is None else self._with_integers(detail, place, found)

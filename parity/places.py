@@ -14,7 +14,7 @@ from parity.core.points import Point
 from parity.core.store import Bundle, ReferenceFiring
 from parity.core.trace import Array
 
-MOST = 2048
+MOST = 1024
 """Cells that one row draws; what is finer is brought together, or left out."""
 PIXELS = {"pixel_values": IMAGE, "pixel_values_videos": VIDEO}
 GRIDS = {IMAGE: "processor.image_grid_thw", VIDEO: "processor.video_grid_thw"}

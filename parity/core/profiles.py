@@ -136,8 +136,10 @@ def _errors(value: Compared) -> Iterator[tuple[Float, Float]]:
 
 def spacing(values: Float, dtype: Format) -> Float:
     """The distance between neighbouring numbers of ``dtype`` at each value, at least the least."""
-    exponent = np.maximum(np.frexp(values)[1] - 1, dtype.least_exponent)
-    return np.ldexp(1.0, exponent - dtype.mantissa + 1)
+    sizes = np.maximum(np.abs(values), 2.0**dtype.least_exponent)  # evenly spaced below that
+    exponent = np.frexp(sizes)[1] - 1
+    found: Float = np.ldexp(1.0, exponent - dtype.mantissa + 1)
+    return found
 
 
 def _operands(value: Compared) -> Operands:

@@ -112,5 +112,5 @@ def _median(counts: Sequence[int], exact: int, first: int) -> str:
         if 2 * seen >= total:
             edge = _edge(first + place + 1)
             last = place == len(counts) - 1
-            return f"off by {_edge(first + place)} or more" if last else f"within {edge}"
+            return f"off by {_edge(first + place)} ULP or more" if last else f"within {edge} ULP"
     return "no numbers"

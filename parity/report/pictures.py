@@ -15,8 +15,6 @@ from parity.report.text import clean, number
 
 SAFE = re.compile(r"data:image/(webp|png|jpeg);base64,[A-Za-z0-9+/]{1,60000}={0,2}")
 """The only addresses of pictures that a page takes."""
-INSETS = {1: 0.32, 2: 0.22, 3: 0.12, 4: 0.03}
-"""How far a mark stays from its cell's sides: a higher level is larger, not only darker."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Layer:
     label: str
     """``43 to 1,900: 12 patches``."""
     path: str
-    """Of an SVG in which a cell is 1 x 1."""
+    """Points in an SVG in which a cell is 1 x 1; the style draws a square at each."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def _picture(place: int, scene: Scene, levels: Scale) -> PictureView:
         chosen = [one for one in cells if levels.level(one.value) == level]
         if chosen:
             label = f"{levels.labels[level]}: {counted(len(chosen), scene.unit)}"
-            layers.append(Layer(level, label, _path(chosen, INSETS[level])))
+            layers.append(Layer(level, label, _path(chosen)))
     title = _title(picture, scene.pictures)
     said = "; ".join(layer.label for layer in layers) or "nothing stands out"
     return PictureView(
@@ -120,12 +118,16 @@ def _picture(place: int, scene: Scene, levels: Scale) -> PictureView:
     )
 
 
-def _path(cells: Sequence[Cell], inset: float) -> str:
-    """Return a square for every cell, neighbours in a row drawn in one where they touch."""
-    side = f"{1 - 2 * inset:g}"
-    return "".join(
-        f"M{one.column + inset:g} {one.row + inset:g}h{side}v{side}h-{side}z" for one in cells
-    )
+def _path(cells: Sequence[Cell]) -> str:
+    """Return a point in the middle of every cell, each from the one before.
+
+    A line of no length with square ends is drawn as a square, and no other way is as short.
+    """
+    row, column, parts = -0.5, -0.5, []
+    for one in cells:
+        parts.append(f"m{one.column + 0.5 - column:g} {one.row + 0.5 - row:g}h0")
+        row, column = one.row + 0.5, one.column + 0.5
+    return "M-.5-.5" + "".join(parts)
 
 
 def _title(picture: Picture, every: Sequence[Picture]) -> str:

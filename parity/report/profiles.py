@@ -83,8 +83,8 @@ def _path(ratios: Sequence[float | None], step: float, up: _Height) -> str:
         if ratio is None:
             inside = False
             continue
-        left, right = round(place * step, 1), round((place + 1) * step, 1)
-        parts.append(f"{'V' if inside else f'M{left:g} '}{up(ratio):g}H{right:g}")
+        left, right = round(place * step), round((place + 1) * step)
+        parts.append(f"{'V' if inside else f'M{left} '}{round(up(ratio))}H{right}")
         inside = True
     return "".join(parts)
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from parity.core.errors import ParityError
 from parity.core.points import Point
+from parity.core.rows import Row, Verdict
 from parity.repro.folder import check_buildable
 from parity.settings import CANDIDATES, Settings
 
@@ -15,16 +16,16 @@ SHARED = ("device", "checkpoint", "cases_file", "gates", "plant")
 RUN_ONLY = ("level", "candidate", "overrides")
 
 
-def command_line(settings: Settings, point: Point, case: str, dtype: str, firing: int) -> str:
-    """The command for one firing of a point, from the settings of the run that it failed in.
+def command_line(settings: Settings, point: Point, row: Row) -> str:
+    """The command for one row, from the settings of the run that it comes from.
 
-    It is `repro`, which builds the module by itself, where that can be done; else `run`, of this
-    case and point alone.
+    It is `repro`, which builds the module by itself, for what is wrong on clean inputs where that
+    can be done; else `run`, of this case and point alone.
     """
     words = ["python", "-m", "parity"]
-    where = ["--case", case, "--dtype", dtype]
-    if stands_alone(settings, point):
-        more = ["--firing", str(firing)] if firing else []
+    where = ["--case", row.case, "--dtype", row.dtype]
+    if row.verdict is Verdict.GUILTY and stands_alone(settings, point):
+        more = ["--firing", str(row.firing)] if row.firing else []
         folder = f"repro-{point.name}"
         return shlex.join(
             [*words, "repro", point.name, "-o", folder, *where, *more, *_options(settings, SHARED)]

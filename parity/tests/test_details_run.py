@@ -9,13 +9,25 @@ import numpy as np
 import pytest
 
 from parity.core.cases import Case
-from parity.core.detail import PATCHES, TOKENS, Cells, Detail, Side
+from parity.core.detail import (
+    PATCHES,
+    TOKENS,
+    Cells,
+    Detail,
+    Histogram,
+    Profile,
+    Side,
+    Tried,
+)
+from parity.core.inputs_shown import InputsShown, Picture
 from parity.core.looked_into import MOST, LookedInto, most_urgent, urgency
 from parity.core.rows import RunResult, Verdict
 from parity.job import result_of
+from parity.places import MOST as CELLS
 from parity.report.details import details_view
 from parity.report.html import render
 from parity.report.pictures import SAFE
+from parity.report.plain_io import encode
 from parity.report.rows_io import result_from_dict, result_to_dict
 from parity.repro.line import command_line
 from parity.session import Session
@@ -149,6 +161,30 @@ def test_details_of_rows_that_are_not_shown_are_dropped():
     assert most_urgent([other, found], [one]) == [found]
 
 
+def test_the_budget_keeps_the_page_small():
+    """As many details as are kept, each with as many cells, bins and causes as there can be."""
+    profile = Profile("token", 4096, 16, tuple(1e-3 * 1.07**n for n in range(256)), 4095, 5.0)
+    counts = tuple(range(1, 30))
+    histogram = Histogram("ULP of float32", -4, counts, counts, 0, 0, 0, 0)
+    values = tuple(float(f"{1.02**n:.3g}") for n in range(CELLS))
+    cells = Cells(PATCHES, "ratio", 5.0, values)
+    side = Side("local", "", histogram, profile, replace(profile, axis="channel"), cells)
+    tried = tuple(
+        Tried(f"h{n}", "a mistake that somebody might have made", False) for n in range(40)
+    )
+    pairs = [known(n, f"p{n}", Verdict.GUILTY) for n in range(MOST)]
+    details = [replace(one, sides=(side, replace(side, scope="end to end", cells=None)),
+                       tried=tried) for _, one in pairs]  # fmt: skip
+    picture = Picture("image", 0, 0, 0, 0, 32, CELLS // 32, "a.png", "")
+    result = RunResult([one for one, _ in pairs], details=details,
+                       inputs={"single-image": InputsShown(2, (picture,))})  # fmt: skip
+    assert max(len(json.dumps(encode(one))) for one in details) > 0.6 * LARGEST_DETAIL
+    added = len(render(result)) - len(render(RunResult(result.rows)))
+    print(f"{MOST} details: {added / 1e6:.2f} MB of the page")
+    assert all(one.sides[0].pictures for one in details_view(result).items)
+    assert added < 1_500_000
+
+
 def hostile(**cells):
     """A run whose details do not fit its inputs."""
     one, found = known(0, "a", Verdict.GUILTY)
@@ -198,20 +234,30 @@ def test_a_file_that_is_no_picture_has_no_thumbnail(tmp_path):
     assert isinstance(session().cases[0], Case)
 
 
+def failing(point, verdict=Verdict.GUILTY, firing=0):
+    return row(0, point, verdict, case="decoding", dtype="bf16", firing=firing)
+
+
 def test_the_command_names_what_is_not_as_usual(tmp_path):
     points = {point.name: point for point in session().points}
-    usual = Settings()
-    merger = points["visual.merger"]
-    plain = command_line(usual, merger, "decoding", "bf16", 0)
+    usual, merger, ids = Settings(), points["visual.merger"], points["visual.position_ids"]
+    plain = command_line(usual, merger, failing("visual.merger"))
     assert plain == (
         "python -m parity repro visual.merger -o repro-visual.merger --case decoding --dtype bf16"
     )
     odd = replace(usual, device="Ascend:0", plant="ln-eps", checkpoint=tmp_path / "a b")
-    assert command_line(odd, merger, "decoding", "bf16", 3) == (
+    assert command_line(odd, merger, failing("visual.merger", firing=3)) == (
         f"{plain} --firing 3 --device Ascend:0 --checkpoint '{tmp_path}/a b' --plant ln-eps"
     )
+    run_it = "python -m parity run --case decoding --dtype bf16 --point visual."
     for settings in (replace(usual, jit=True), replace(usual, candidate="mine.port:Port")):
-        found = command_line(settings, merger, "decoding", "bf16", 0)
-        assert found.startswith("python -m parity run --case decoding --dtype bf16 --point")
-    ids = command_line(usual, points["visual.position_ids"], "decoding", "fp32", 0)
-    assert ids.startswith("python -m parity run --case decoding --dtype fp32 --point visual.pos")
+        assert command_line(settings, merger, failing("visual.merger")).startswith(run_it)
+    assert command_line(usual, ids, failing("visual.position_ids")).startswith(run_it)
+
+
+def test_what_is_right_by_itself_is_not_to_be_built_by_itself():
+    """Twin: the same module, a victim; its repro would pass."""
+    point = next(point for point in session().points if point.name == "visual.merger")
+    for verdict in (Verdict.VICTIM, Verdict.DRIFT, Verdict.PASS):
+        found = command_line(Settings(), point, failing("visual.merger", verdict))
+        assert found.startswith("python -m parity run --case decoding --dtype bf16 --point visual.")
