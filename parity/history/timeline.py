@@ -10,13 +10,13 @@ import numpy as np
 
 from parity.history.changes import FLOOR
 from parity.history.database import RunInfo
+from parity.history.environment import NONE
 from parity.history.gate import SHORT, WORSE, Judgement
 from parity.history.measured import Measured
 from parity.report.text import clean, number
 
 _RECENT = 3
 """Runs whose middle stands for a level, when environments are compared."""
-_SHIFTS = 20
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str
     if not old or not new:
         return
     for name in dict.fromkeys([*old, *new]):
-        if old.get(name) != new.get(name):
-            texts = (clean(one.get(name, "none"), 80) for one in (old, new))
+        texts = [clean(one.get(name, NONE), 80) for one in (old, new)]
+        if old.get(name, NONE) != new.get(name, NONE):
             yield f"{clean(name)}: {' -> '.join(texts)}"
 
 
@@ -104,7 +104,7 @@ def shifts_between(before: Measured, after: Measured) -> tuple[Shift, ...]:
     return tuple(
         Shift(clean(key.point), clean(key.case), clean(key.dtype), number(a), number(b),
               number(times))
-        for _, times, (a, b), key in found[:_SHIFTS]
+        for _, times, (a, b), key in found
     )  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from parity.report.text import clean, number, plural
 SHOWN = 60
 """Lines of a list that are drawn; the rest is counted."""
 
+SHIFTS = 20
+
 
 @dataclass(frozen=True)
 class Line:
@@ -73,7 +75,9 @@ class EnvironmentView:
     """The newest first."""
     unshown: int
     shifts: tuple[Shift, ...]
-    """What differs from the environment before."""
+    """What differs from the environment before, the furthest first."""
+    shifted: int
+    """How many there are in all."""
     shifted_from: str
     dtypes: tuple[DtypeView, ...]
 
@@ -175,7 +179,8 @@ def _environment(
         marks=marks_of(runs),
         changed=tuple(_moved(found, one) for one in changed[:SHOWN]),
         unshown=max(0, len(changed) - SHOWN),
-        shifts=shifts,
+        shifts=shifts[:SHIFTS],
+        shifted=len(shifts),
         shifted_from=before,
         dtypes=tuple(_dtypes(found.measured)) if whole else (),
     )
