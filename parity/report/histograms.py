@@ -95,7 +95,7 @@ def _sentence(found: Histogram) -> str:
     theirs = _median(found.reference, found.reference_exact, found.first)
     text = f"Half of the candidate's values are {ours}; of the reference's, {theirs}."
     if found.candidate_nonfinite:
-        text += f" {plural(found.candidate_nonfinite, 'error')} of the candidate is no number."
+        text += f" {plural(found.candidate_nonfinite, 'error')} of the candidate: no number."
     return text
 
 
