@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -142,6 +142,8 @@ def test_a_name_is_one_cell_of_code(text):
 
 
 @given(st.text("`~a\n", max_size=40))
+@example("before\n```\n<b>after</b>")
+@example("`````\n````")
 def test_nothing_ends_a_block_of_code(text):
     tokens, _ = inline(fenced(text))
     assert [one.type for one in tokens] == ["fence"]
