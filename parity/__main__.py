@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -160,7 +161,8 @@ def run(
         gates=gates, overrides=overrides, without=tuple(without or ()),
     )  # fmt: skip
     result, path = run_job(chosen, point or [], report)
-    remember(result, NOWHERE if no_history else history, chosen.without, typer.echo)
+    say = partial(typer.echo, err=True)  # the verdict stays the last line of the output
+    remember(result, NOWHERE if no_history else history, chosen.without, say)
     typer.echo(verdict_line(result, path))
     raise typer.Exit(COULD_NOT_RUN if result.invalid else 0 if result.passed else 1)
 

@@ -34,7 +34,7 @@ class Environment:
     mindspore: str
     driver: str
     device: str
-    """As named on the command line: ``CPU``, ``Ascend:0``."""
+    """Its kind, ``CPU`` or ``Ascend``: which of a machine's cards a job gets is chance."""
     machine: str
     """Architecture and number of cores: on a CPU this is what the SoC is elsewhere."""
     candidate: str
@@ -57,7 +57,8 @@ class Environment:
 
 def environment_of(provenance: Mapping[str, object]) -> Environment:
     """The environment of a run; what its provenance does not tell is ``none``."""
-    return Environment(*(_first(provenance, places) for places in _PLACES.values()))
+    found = {name: _first(provenance, places) for name, places in _PLACES.items()}
+    return Environment(**{**found, "device": found["device"].partition(":")[0]})
 
 
 def facts_of(provenance: Mapping[str, object]) -> dict[str, str]:

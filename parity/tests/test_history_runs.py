@@ -27,7 +27,7 @@ def test_real_runs_are_recorded_repeat_themselves_and_show_a_fault(tmp_path):
     for threads in ("1", "3"):
         done = parity(tmp_path, "run", *report, OMP_NUM_THREADS=threads)
         assert done.returncode == 0, done.stderr
-        assert "history: recorded as" in done.stdout
+        assert "history: recorded as" in done.stderr
     page = ("-o", str(tmp_path / "trend.html"))
     steady = parity(tmp_path, "trend", "--gate", "--run", str(tmp_path / "report"), *page)
     assert steady.returncode == 0, steady.stdout + steady.stderr
