@@ -153,7 +153,10 @@ class Session:
     def gates_for(self, dtype: str, case: str) -> Gates:
         """The gates of ``dtype`` on the run's device, with what overrides them in ``case``."""
         settings = self.settings
-        gates = self.gates or load_gates(dtype, settings.device, settings.gates)
+        gates = self.gates or self._gates.get(dtype)
+        if gates is None:
+            gates = load_gates(dtype, settings.device, settings.gates)
+            self._gates[dtype] = gates
         fitting = [one for one in self.overrides if one.applies(dtype, settings.device, case)]
         return replace(gates, overrides=tuple(fitting))
 
@@ -345,6 +348,8 @@ class Session:
                        covered=[], looked=LookedInto())  # fmt: skip
 
     _loaded: tuple[str, Any] | None = field(default=None, repr=False)
+    _gates: dict[str, Gates] = field(default_factory=dict, repr=False)
+    """Those read so far."""
 
 
 def told(error: Exception) -> str:
