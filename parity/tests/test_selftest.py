@@ -377,13 +377,12 @@ def test_the_csv_has_a_line_for_each_method():
     assert json.dumps(lines[2]).count(",") == len(COLUMNS) - 1
 
 
-def test_the_text_names_every_fault_that_is_hidden_by_declaration_alone():
-    """By the rule that gates are fitted by, these three are visible, and they are missed."""
+def test_no_fault_is_hidden_by_declaration_alone():
+    """What stands out by the rule that gates are fitted by has to be caught."""
     found = set()
     for dtype in PRECISIONS:
         content = read_gates_file(gates_path(Settings().gates, "CPU", dtype))
         for name, margin in content.faults.items():
             if not margin.seen and margin.ratio > LEAST * margin.faithful:
                 found.add((name, dtype))
-    assert found == set(table.OVERLOOKED)
-    assert all(f"`{name}` in {dtype}" in table.MEANING for name, dtype in found)
+    assert not found
