@@ -23,7 +23,7 @@ def pack(array: Array, dtype: str) -> Array:
     if array.dtype != np.float32:
         raise ValueError(f"{dtype} values come as float32, not as {array.dtype}")
     if dtype == "bfloat16":
-        packed = (array.view(np.uint32) >> 16).astype(np.uint16)
+        packed = np.asarray(array.view(np.uint32) >> 16, np.uint16)
     else:
         with np.errstate(over="ignore"):
             packed = array.astype(np.float16)
@@ -42,6 +42,5 @@ def unpack(stored: Array, dtype: str) -> Array:
         raise ValueError(f"{dtype} is stored as {NARROW[dtype]}, not as {stored.dtype}")
     if dtype == "float16":
         return stored.astype(np.float32)
-    bits = stored.astype(np.uint32)
-    bits <<= 16
+    bits = np.asarray(np.left_shift(stored, 16, dtype=np.uint32))
     return bits.view(np.float32)

@@ -34,9 +34,8 @@ TENSORS = "tensors.safetensors"
 
 def tensor_name(stored: Array, dtype: str | None) -> str:
     """A hash of dtype, shape and bytes, 128 bits, and the name of a narrow ``dtype``."""
-    contiguous = np.ascontiguousarray(stored)
     digest = hashlib.blake2b(f"{stored.dtype.str}{stored.shape}".encode(), digest_size=16)
-    digest.update(contiguous.view(np.uint8).reshape(-1).data if contiguous.size else b"")
+    digest.update(stored.reshape(-1).view(np.uint8).data if stored.size else b"")
     return digest.hexdigest() if dtype is None else f"{digest.hexdigest()}.{dtype}"
 
 
@@ -115,7 +114,8 @@ class BundleWriter:
         seen = self._known.get((id(array), narrow))
         if seen is not None:
             return seen[1]
-        contiguous = np.ascontiguousarray(array)
+        # Not ascontiguousarray, which gives a scalar a dimension.
+        contiguous = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
         stored = contiguous if narrow is None else pack(contiguous, narrow)
         name = tensor_name(stored, narrow)
         self._known[(id(array), narrow)] = (array, name)

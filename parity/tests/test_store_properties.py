@@ -67,12 +67,16 @@ def test_every_array_comes_back_bit_for_bit(place, values, layout):
         assert back.tobytes() == value.tobytes()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="numpy.ascontiguousarray, in BundleWriter.add, makes shape () into (1,)"
-)
-def test_a_scalar_comes_back_without_dimensions(place):
-    bundle, (name,) = stored(place, np.array(1.5, np.float32))
+@pytest.mark.parametrize("dtype", [None, "bfloat16", "float16"])
+def test_a_scalar_comes_back_without_dimensions(place, dtype):
+    bundle, (name,) = stored(place, np.array(1.5, np.float32), dtype=dtype)
     assert bundle.tensor(name).shape == ()
+    assert bundle.tensor(name) == 1.5
+
+
+def test_bytes_in_the_other_order_come_back_as_the_same_numbers(place):
+    bundle, (name,) = stored(place, np.array([1.5, -2.25], ">f4"))
+    assert bundle.tensor(name).tolist() == [1.5, -2.25]
 
 
 @settings(max_examples=150, deadline=None)
