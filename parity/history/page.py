@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parity.history.gate import Judgement
-from parity.history.spark import draw
+from parity.history.spark import draw, draw_small
 from parity.history.timeline import Shift
 from parity.history.view import view
 from parity.report.html import render_page
@@ -19,4 +19,5 @@ def render(judgements: Sequence[Judgement], shifts: Sequence[tuple[str, tuple[Sh
         shifts: For each of them the environment before, and what differs from it.
     """
     page = view(judgements, shifts)
-    return render_page("trend.html.j2", ("page.css", "trend.css"), (), view=page, draw=draw)
+    styles = ("page.css", "trend.css")
+    return render_page("trend.html.j2", styles, (), view=page, draw=draw, draw_small=draw_small)

@@ -14,6 +14,8 @@ _SPAN = 2.0
 """At least so many times is what the height stands for, so that noise does not look like more."""
 _NEAR = 4.0
 """The gate is drawn if the largest ratio is within so many times of it."""
+_STEP = 6
+"""From run to run in a small drawing."""
 _LOW, _HIGH = 1e-3, 1e3
 
 
@@ -51,6 +53,23 @@ def draw(spark: Spark) -> Markup:
             )
         )
     return Markup("").join([*parts, Markup("</svg>")])
+
+
+def draw_small(values: Sequence[float]) -> Markup:
+    """Draw a series in as few characters as there can be, beside its newest ratio in words."""
+    scale, parts = _Scale(Spark(values)), []
+    drawn: tuple[int, int] | None = None
+    for run, value in enumerate(values):
+        if math.isnan(value):
+            drawn = None
+            continue
+        x, y = _STEP * run, round(scale.y(value) / 2)
+        parts.append(f"M{x} {y}h0" if drawn is None else f"l{x - drawn[0]} {y - drawn[1]}")
+        drawn = (x, y)
+    line = "".join(parts).replace(" -", "-")
+    return Markup('<svg viewBox="0 0 {} {}" aria-hidden="true"><path d="{}"/></svg>').format(
+        max(_STEP * (len(values) - 1), 1), HEIGHT // 2, line
+    )
 
 
 class _Scale:

@@ -51,7 +51,8 @@ class PointLine:
     newest: str
     used: float
     scope: str
-    spark: Spark
+    values: tuple[float, ...]
+    """Over the runs, thinned."""
 
 
 @dataclass(frozen=True)
@@ -265,10 +266,7 @@ def _point(measured: Measured, point: str, rows: list[int]) -> PointLine | None:
     used, scope = max(zip(worst, (LOCAL, END), strict=True), key=lambda one: _last(one[0]))
     if np.isnan(used).all():
         return None
-    label = f"{clean(point)}, {scope}, {_newest(used)} of its gate"
-    return PointLine(
-        clean(point), _newest(used), _last(used), scope, Spark(_thinned(used), label=label)
-    )  # fmt: skip
+    return PointLine(clean(point), _newest(used), _last(used), scope, _thinned(used))
 
 
 def _last(used: npt.NDArray[np.float32]) -> float:
@@ -277,7 +275,7 @@ def _last(used: npt.NDArray[np.float32]) -> float:
     return float(there[-1]) if there.size else -1.0
 
 
-def _thinned(used: npt.NDArray[np.float32], most: int = 24) -> list[float]:
+def _thinned(used: npt.NDArray[np.float32], most: int = 14) -> tuple[float, ...]:
     """At most so many ratios, each the worst of its part, for a page of 12,000 lines."""
     parts = np.array_split(used, min(most, len(used)))
-    return [float(np.fmax.reduce(part)) for part in parts]
+    return tuple(float(np.fmax.reduce(part)) for part in parts)

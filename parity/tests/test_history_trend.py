@@ -14,7 +14,7 @@ from parity.core.rows import Verdict
 from parity.history.database import History
 from parity.history.place import as_url
 from parity.history.record import record_of
-from parity.history.spark import Spark, draw
+from parity.history.spark import Spark, draw, draw_small
 from parity.history.trend import grouped, judgements
 from parity.history.view import view
 from parity.report.rows_io import to_json
@@ -163,7 +163,10 @@ def test_every_link_leads_somewhere_and_every_drawing_has_words(tmp_path, file):
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
     drawings = re.findall(r"<svg[^>]*>", page)
-    assert len(drawings) >= 4
+    small = [one for one in drawings if 'aria-hidden="true"' in one]  # beside a number
+    assert len(small) == 2
+    drawings = [one for one in drawings if one not in small]
+    assert len(drawings) >= 2
     assert all('role="img"' in one and re.search(r'aria-label="[^"]+"', one) for one in drawings)
 
 
@@ -175,6 +178,12 @@ def test_every_series_can_be_drawn(values):
     numbers = [float(x) for x in re.findall(r"-?\d+\.?\d*", re.findall(r' d="(.*?)"', drawn)[-1])]
     assert all(0 <= one <= 200 for one in numbers)
     assert "nan" not in drawn
+    assert "nan" not in str(draw_small(values))
+
+
+def test_a_small_drawing_goes_where_the_ratios_go():
+    assert 'd="M0 14h0l6 0l6-12"' in draw_small([0.02, 0.02, 0.04])
+    assert draw_small([0.02, np.nan, 0.04]).count("M") == 2
 
 
 def test_the_height_of_a_line_tells_the_ratio():
