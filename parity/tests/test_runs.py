@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -278,6 +279,25 @@ def test_a_run_killed_before_it_moved_the_link_is_complete_and_found(reports):
     assert case_of(reports / "latest") == "one"  # a whole run, until the next one is finished
     publish(result("two"), reports)
     assert case_of(reports / "latest") == "two"
+
+
+def test_a_run_waits_until_the_one_before_it_has_moved_the_link(reports, monkeypatch):
+    publish(result("one"), reports)
+    enter, others = runs._enter, []
+
+    def slow(new, folder, latest):
+        monkeypatch.setattr(runs, "_enter", enter)
+        others.append(Thread(target=publish, args=(result("three"), reports)))
+        others[0].start()
+        others[0].join(timeout=2)
+        assert others[0].is_alive(), "it did not wait"
+        enter(new, folder, latest)
+
+    monkeypatch.setattr(runs, "_enter", slow)
+    publish(result("two"), reports)
+    others[0].join()
+    assert cases(reports) == ["one", "two", "three"]
+    assert case_of(reports / "latest") == "three"
 
 
 @pytest.mark.slow
