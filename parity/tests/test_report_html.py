@@ -242,6 +242,7 @@ def test_only_the_page_s_own_script_may_run():
     assert policy.startswith("default-src 'none'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True], ids=["passing", "failing"])
 def test_twelve_thousand_rows_stay_under_three_megabytes(fails):
     rows = big(12_000).rows
