@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def thumbnail(file: Path, height: int, width: int) -> str:
     """
     from PIL import Image
 
+    import_module("PIL.WebPImagePlugin")  # or the first save would import every other one too
     scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     try:

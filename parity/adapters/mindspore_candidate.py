@@ -77,9 +77,9 @@ class MindSporeCandidate:
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Each token id as the text that the port's tokenizer reads it as."""
-        from qwen2vl_ms import Qwen2VLProcessor
+        from qwen2vl_ms.tokenization import Qwen2Tokenizer
 
-        tokenizer = Qwen2VLProcessor.from_pretrained(self.checkpoint).tokenizer
+        tokenizer = Qwen2Tokenizer.from_pretrained(self.checkpoint)
         known = {one: tokenizer.decode([one]) for one in set(ids)}
         return [known[one] for one in ids]
 
