@@ -199,6 +199,7 @@ def test_an_image_that_is_too_long(tmp_path):
     refused(done, "aspect ratio", "x.png")
 
 
+@pytest.mark.slow
 def test_a_damaged_bundle_is_refused_by_name(tmp_path):
     bundles = tmp_path / "bundles"
     assert run(tmp_path).returncode == 0
@@ -211,6 +212,7 @@ def test_a_damaged_bundle_is_refused_by_name(tmp_path):
     refused(run(tmp_path), folder / TENSORS, "does not match its hash", "Delete")
 
 
+@pytest.mark.slow
 def test_a_bundle_of_something_else_is_refused(tmp_path):
     settings = Settings(bundles=tmp_path / "bundles", cases=("text-only", "single-image"))
     session = Session(settings)
@@ -234,6 +236,7 @@ def listen():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
     command = [sys.executable, "-m", "parity", "run", "--case", "single-image",
                "--report", str(tmp_path / "report"),

@@ -72,6 +72,7 @@ def graphs() -> int:
     return len(api.ms_compile_cache)
 
 
+@pytest.mark.slow
 def test_steps_compile_nothing_anew(pair: list[Any]) -> None:
     """The cache's shapes never change, so a step's graphs serve all steps of that cache."""
     compiled, inputs = pair[1], tiny.batch([("text", 3), IMAGE, ("text", 5)])
@@ -83,6 +84,7 @@ def test_steps_compile_nothing_anew(pair: list[Any]) -> None:
     assert graphs() > before
 
 
+@pytest.mark.slow
 def test_a_prompt_in_chunks_gives_the_same(pair: list[Any]) -> None:
     inputs = tiny.batch(*PROMPTS["left-padded batch"])
     batch, length = inputs["input_ids"].shape
