@@ -42,7 +42,7 @@ test: $(READY) ## Run the whole test-suite
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(RUN_ARGS)
 
 test-slow: $(READY) ## Run the tests that take longer than a few seconds each
-	$(BIN)/python -m pytest -n 2 -m slow $(RUN_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(RUN_ARGS)
 
 check: $(READY) ## Lint, formatting and types
 	$(BIN)/ruff check .
