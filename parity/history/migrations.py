@@ -47,7 +47,7 @@ def upgrade(connection: Connection) -> None:
     """
     found = version_of(connection)
     if found is None:
-        # Unchecked: where another process has made them since, this fails, and enters no second row.
+        # Unchecked: if another process has made them since, this fails and enters no second row.
         metadata.create_all(connection, checkfirst=False)
         connection.execute(schema.insert().values(version=VERSION, writes=0))
         return
