@@ -173,11 +173,16 @@ def _margin(
     gates: Mapping[Key, float],
     largest: Mapping[Key, float],
 ) -> Margin:
-    """By how much a fault exceeds the gate that it exceeds most."""
+    """By how much a fault exceeds the gate that it exceeds most.
+
+    Of one that exceeds none, the figure in which it stands out most from the faithful port.
+    """
     fault = known[record.fault or ""]
     key = max(own, key=lambda key: own[key] / gates[key])
-    scope, name, figure = key
     seen = own[key] > gates[key]
+    if not seen:
+        key = max(own, key=lambda key: own[key] / max(largest[key], BARELY))
+    scope, name, figure = key
     rounding = (
         f"its ratio is {own[key]:.3g}, and rounding alone takes the port to {largest[key]:.3g}"
     )

@@ -49,8 +49,8 @@ def write_run(result: RunResult, report: Path | None, reports: Path = REPORTS) -
     Raises:
         ParityError: something that is no report is in the way, or the place cannot be written.
     """
-    if _names_a_place(report, reports):
-        return write_report(result, report)  # type: ignore[arg-type]  # it is not None
+    if (own := _own_place(report, reports)) is not None:
+        return write_report(result, own)
     return publish(result, reports)
 
 
@@ -60,8 +60,8 @@ def check_place(report: Path | None, reports: Path = REPORTS) -> None:
     Raises:
         ParityError: as `write_run`.
     """
-    if _names_a_place(report, reports):
-        check_replaceable(report)  # type: ignore[arg-type]  # it is not None
+    if (own := _own_place(report, reports)) is not None:
+        check_replaceable(own)
         return
     _check_latest(reports)
     runs = reports / "runs"
@@ -162,9 +162,11 @@ def _no_such_run(name: str, found: list[Path], reports: Path) -> str:
     )
 
 
-def _names_a_place(report: Path | None, reports: Path) -> bool:
-    """Whether a report goes to a folder of its own; ``reports/latest`` stands for the runs."""
-    return report is not None and report.absolute() != (reports / "latest").absolute()
+def _own_place(report: Path | None, reports: Path) -> Path | None:
+    """The folder of its own that a report goes to; ``reports/latest`` stands for the runs."""
+    if report is None or report.absolute() == (reports / "latest").absolute():
+        return None
+    return report
 
 
 def _check_latest(reports: Path) -> None:

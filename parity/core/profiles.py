@@ -154,9 +154,8 @@ def _kept(value: Compared) -> NDArray[np.intp] | None:
 
 def _all_rows(ratios: Float, value: Compared) -> Float:
     """``ratios`` of the rows compared in the places of all rows; minus infinity in the others."""
-    kept = _kept(value)
-    if kept is None:
+    if value.keep is None:
         return ratios
-    found = np.full(value.keep.size, -np.inf)  # type: ignore[union-attr]
-    found[kept] = ratios
+    found = np.full(value.keep.size, -np.inf)
+    found[_kept(value)] = ratios
     return found

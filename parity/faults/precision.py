@@ -13,7 +13,7 @@ from parity.faults.inputs import EVERY, VISUAL
 MASKED = -6e4
 """Scores under it have the mask's -65504 in them."""
 WIDE = "in float32 there is nothing narrower to compute in"
-AS_FAR = "rounding takes the port as far on other inputs"
+BARELY = "it stands out from rounding on other inputs by less than a gate needs"
 ELEVEN_BITS = 0x1000
 """What the last of HF32's bits counts in those of float32, whose last twelve it drops."""
 
@@ -165,7 +165,7 @@ FAULTS = (
     Fault("rotate-low-precision", "the vision tower's rotation not widened, in one block",
           "transformers 35966", "visual.blocks.3.attn", VISUAL,
           "vision:VisionAttention._rotated", _rotated_narrow,
-          {"fp32": WIDE, "ascend-mixed": AS_FAR}),
+          {"fp32": WIDE, "ascend-mixed": BARELY}),
     Fault("rms-low-precision", "an RMSNorm not widened to float32", "general",
           "language_model.layers.0.input_layernorm", EVERY, "layers:RMSNorm.construct",
           _norm_not_widened, hidden(WIDE, "fp32")),
@@ -178,7 +178,7 @@ FAULTS = (
     Fault("softmax-low-precision", "the softmax not widened to float32, in one layer",
           "tinygrad 12280", "language_model.layers.1.self_attn", EVERY,
           "text:Qwen2VLAttention.mix", _softmax(_softmax_not_widened, 1),
-          {"fp32": WIDE, "fp16": AS_FAR,
+          {"fp32": WIDE, "fp16": BARELY,
            "ascend-mixed": "its further roundings are lost in those of attention in float16"}),
     Fault("mask-fp16-inf", "masked scores, infinite in float16, set to 0, in one layer",
           "transformers 35151", "language_model.layers.0.self_attn", EVERY,

@@ -119,6 +119,17 @@ def test_a_fault_that_a_dtype_is_known_to_hide_bounds_no_gate():
     assert (found.faults["rms-eps"].seen, found.faults["rms-eps"].why) == (False, "an epsilon")
 
 
+def test_of_a_fault_that_is_not_caught_the_figure_in_which_it_stands_out_most_is_told():
+    """Not the one nearest to its gate: that one would hide how far it does stand out."""
+    faithful = record({NORM: {"whole": 1.0, "row": 0.4}})
+    fault = record({NORM: {"whole": 1.2, "row": 0.9}}, "rms-eps")
+    found = rule.fit([faithful], [fault], {"rms-eps": rule.Planted(NORM, "declared")})
+    gates = found.gates["local"]["rms_norm"]
+    assert 1.2 / gates["whole"] > 0.9 / gates["row"], "nearer to its gate"
+    margin = found.faults["rms-eps"]
+    assert (margin.figure, margin.ratio, margin.faithful, margin.seen) == ("row", 0.9, 0.4, False)
+
+
 def test_a_fault_without_a_ratio_is_seen_if_its_point_fails_otherwise():
     faithful = record({NORM: {"whole": 4.0}})
     for wrong, ratio in (
