@@ -13,12 +13,12 @@ ABOUT = {HARNESS: "**this harness**", **{one.name: one.about for one in BASELINE
 MEANING = (
     "A cell reads: share of the faults found, share whose own module was blamed first; false "
     "alarms among the runs of the port as it is. A fault counts unless it is declared hidden in "
-    "the dtype, because it changes no more than rounding does, or hardly more; which are, and why, "
-    "is in [the full table](docs/selftest.md). The gates were fitted on these very faults, so the rates say that "
-    "they can be told from rounding, not what becomes of a mistake that nobody planted. The other "
-    "methods see what tools that dump and compare see, the free run of both sides, with names "
-    "already mapped. A method that raises an alarm on a port that is right finds nothing by "
-    "raising one: read its first two numbers only where its third is 0."
+    "the dtype, because it changes no more than rounding does, or hardly more; which are, and "
+    "why, is in [the full table](docs/selftest.md). The gates were fitted on these very faults, "
+    "so the rates say that they can be told from rounding, not what becomes of a mistake that "
+    "nobody planted. The other methods see what tools that dump and compare see, the free run of "
+    "both sides, with names already mapped. A method that raises an alarm on a port that is "
+    "right finds nothing by raising one: read its first two numbers only where its third is 0."
 )
 
 
