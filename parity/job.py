@@ -16,7 +16,6 @@ from parity.core.numerics import precision
 from parity.core.points import select
 from parity.core.rows import Row, RunResult, Verdict
 from parity.core.store import BundleWriter
-from parity.ending import ending
 from parity.kernel_ledger import ledger_of
 from parity.provenance import provenance
 from parity.session import Session
@@ -37,6 +36,8 @@ def run_job(
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from parity.report.github import github_lines
+    from parity.report.rows_parquet import missing
     from parity.report.terminal import summary_lines
     from parity.runs import check_place, write_run
 
@@ -61,7 +62,9 @@ def run_job(
     result = result_of(session, started, shown)
     result.kernels, result.not_compared = kernels, [*result.not_compared, *unmeasured]
     path = write_run(result, report)
-    print("\n".join([*summary_lines(result, path), *ending(result, os.environ)]))
+    problem = missing()
+    said = [*summary_lines(result, path), *([problem] if problem else [])]
+    print("\n".join([*said, *github_lines(result, os.environ)]))
     return result, path
 
 

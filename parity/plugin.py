@@ -20,7 +20,6 @@ from parity.core.numerics import PRECISIONS
 from parity.core.points import LEVELS, Point
 from parity.core.rows import Row, RunResult, Verdict
 from parity.counting import Counting
-from parity.ending import ending
 from parity.session import Session
 from parity.settings import CANDIDATES, REFERENCES, Settings
 
@@ -372,7 +371,7 @@ def _report(state: State, session: pytest.Session) -> None:
     state.result = RunResult(rows, facts, state.not_compared, state.invalid, seen)
     state.looked.fill(state.result)
     try:
-        state.report_path = write_run(state.result, state.report)
+        state.report_path = write_run(state.result, state.report, tables=False)
     except ParityError as error:
         state.problem = f"the report could not be written: {error}"
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
@@ -390,11 +389,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     terminalreporter.section("parity")
     if state.result is not None:
+        from parity.report.github import github_lines
         from parity.report.terminal import summary_lines
 
         for line in summary_lines(state.result, state.report_path):
             terminalreporter.write_line(line)
-        for line in ending(state.result, os.environ):
+        for line in github_lines(state.result, os.environ):
             terminalreporter.write_line(line)
     if state.problem is not None:
         terminalreporter.write_line(f"parity: {state.problem}", red=True)

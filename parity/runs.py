@@ -40,8 +40,17 @@ _ID = re.compile(r"(\d{8}T\d{6}\.\d{3}Z)-[0-9a-f]{6}")
 _LISTED = 5
 
 
-def write_run(result: RunResult, report: Path | None, reports: Path = REPORTS) -> Path:
+def write_run(
+    result: RunResult, report: Path | None, reports: Path = REPORTS, *, tables: bool = True
+) -> Path:
     """Write a finished run to ``report``, or, without one, among the runs in ``reports``.
+
+    Args:
+        result: the run.
+        report: a folder of the report's own.
+        reports: where the runs are.
+        tables: whether to write ``rows.csv`` and ``rows.parquet`` too, whose libraries take about
+            a second to import.
 
     Returns:
         Path of its ``index.html``.
@@ -50,8 +59,8 @@ def write_run(result: RunResult, report: Path | None, reports: Path = REPORTS) -
         ParityError: something that is no report is in the way, or the place cannot be written.
     """
     if (own := _own_place(report, reports)) is not None:
-        return write_report(result, own)
-    return publish(result, reports)
+        return write_report(result, own, tables=tables)
+    return publish(result, reports, tables=tables)
 
 
 def check_place(report: Path | None, reports: Path = REPORTS) -> None:
@@ -73,7 +82,9 @@ def check_place(report: Path | None, reports: Path = REPORTS) -> None:
             probe.unlink()
 
 
-def publish(result: RunResult, reports: Path = REPORTS, keep: int = KEPT) -> Path:
+def publish(
+    result: RunResult, reports: Path = REPORTS, keep: int = KEPT, *, tables: bool = True
+) -> Path:
     """Add a finished run, point ``latest`` at it and let the oldest ones go.
 
     Everything is written under another name first. Whoever is killed on the way leaves the runs
@@ -90,7 +101,7 @@ def publish(result: RunResult, reports: Path = REPORTS, keep: int = KEPT) -> Pat
     new = _hidden(runs, "new")
     with clear_errors(runs):
         try:
-            fill(new, result)
+            fill(new, result, tables)
             with _locked(runs):
                 folder = runs / _next_id(reports)
                 _enter(new, folder, reports / "latest")

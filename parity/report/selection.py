@@ -53,4 +53,4 @@ def _note(total: int, failing: int, shown: int, nearest: int) -> str:
         parts.append(f"{first}{plural(failing, 'row')} that fail{'s' if failing == 1 else ''}")
     if nearest:
         parts.append(f"the {plural(nearest, 'passing row')} nearest to the gate")
-    return f"Of {total:,} rows, here are {' and '.join(parts)}. All of them are in rows.csv."
+    return f"Of {total:,} rows, here are {' and '.join(parts)}. All of them are in rows.json."

@@ -23,12 +23,13 @@ from parity.report.swap import put_in_place
 INDEX, ROWS_JSON, ROWS_CSV = "index.html", "rows.json", "rows.csv"
 ROWS_PARQUET, JUNIT, SUMMARY = "rows.parquet", "junit.xml", "summary.md"
 FILES = frozenset({INDEX, ROWS_JSON, ROWS_CSV, ROWS_PARQUET, JUNIT, SUMMARY})
-"""What a report may hold; there is no ``rows.parquet`` where pyarrow is not installed."""
+"""What a report may hold; there is no ``rows.parquet`` where pyarrow is not installed, and no table
+where none was asked for."""
 _LEFTOVER_AGE = 3600.0
 """Seconds after which the unfinished folder of a killed run is taken to be nobody's."""
 
 
-def write_report(result: RunResult, folder: Path) -> Path:
+def write_report(result: RunResult, folder: Path, *, tables: bool = True) -> Path:
     """Write the page, the rows in several formats and what CI reads, and put them in place at once.
 
     Everything is written into a new folder beside ``folder`` first, and then takes its place by a
@@ -38,6 +39,7 @@ def write_report(result: RunResult, folder: Path) -> Path:
         result: The run.
         folder: Where the report goes, ``reports/latest`` say. Its parents are made. What is there
             must be a report, or an empty folder; anything else is never touched.
+        tables: Whether to write ``rows.csv`` and ``rows.parquet`` too.
 
     Returns:
         Path of ``index.html``.
@@ -52,7 +54,7 @@ def write_report(result: RunResult, folder: Path) -> Path:
         _remove_leftovers(target)
         new, aside = _beside(target, "new"), _beside(target, "old")
         try:
-            fill(new, result)
+            fill(new, result, tables)
             check_replaceable(target)  # again: rendering took a while
             put_in_place(new, target, aside)
         finally:
@@ -87,13 +89,13 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
-def fill(folder: Path, result: RunResult) -> None:
-    """Make the folder and write the report's files.
+def fill(folder: Path, result: RunResult, tables: bool) -> None:
+    """Make the folder and write the report's files, with or without the rows as tables.
 
     Raises:
         OSError: It cannot be written.
     """
-    made = dict(_files(result))
+    made = dict([*_tables(result), *_files(result)] if tables else _files(result))
     folder.mkdir()
     for name, content in made.items():
         with (folder / name).open("wb") as file:
@@ -102,15 +104,23 @@ def fill(folder: Path, result: RunResult) -> None:
             os.fsync(file.fileno())
 
 
-def _files(result: RunResult) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every file of a report, the page last."""
-    makers = {ROWS_JSON: to_json, ROWS_CSV: to_csv, JUNIT: to_junit, SUMMARY: to_markdown,
-              INDEX: render}  # fmt: skip
+def _tables(result: RunResult) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the files that hold the rows as a table."""
     if missing() is None:
         yield ROWS_PARQUET, to_parquet(result)
+    yield ROWS_CSV, _bytes(to_csv(result))
+
+
+def _files(result: RunResult) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the other files of a report, the page last."""
+    makers = {ROWS_JSON: to_json, JUNIT: to_junit, SUMMARY: to_markdown, INDEX: render}
     for name, make in makers.items():
-        # A name may hold half of a surrogate pair, which UTF-8 cannot.
-        yield name, make(result).encode("utf-8", "backslashreplace")
+        yield name, _bytes(make(result))
+
+
+def _bytes(text: str) -> bytes:
+    """Text as it is written; a name may hold half of a surrogate pair, which UTF-8 cannot."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _beside(target: Path, kind: str) -> Path:

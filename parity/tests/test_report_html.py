@@ -137,7 +137,8 @@ def test_the_page_itself_has_what_fails_and_the_nearest_to_the_gate():
     assert found[:9] == ["GUILTY"] * 9
     assert len(found) == LIMIT < len(failed) + NEAREST
     assert found.count("PASS") == 0
-    assert f"the first {LIMIT} of {len(failed)} rows that fail. All of them are in rows.csv" in text
+    assert f"the first {LIMIT} of {len(failed)} rows that fail" in text
+    assert "All of them are in rows.json" in text
 
 
 def test_a_small_run_stands_in_the_page_whole():
@@ -145,7 +146,7 @@ def test_a_small_run_stands_in_the_page_whole():
     text = render(RunResult(rows))
     assert len(body_rows(text)) == len(rows)
     assert body_rows(text)[-1] == "PASS"
-    assert "rows.csv." not in text
+    assert "rows.json." not in text
 
 
 def test_verdicts_are_printed_as_words_and_never_by_colour_alone():

@@ -89,12 +89,12 @@ def test_a_run_that_began_earlier_and_ends_later_is_the_newest(reports, monkeypa
     """Runs stand in the order in which they were finished; none is hidden by a quicker one."""
     fill = runs.fill
 
-    def slow(folder, told):
+    def slow(folder, told, tables):
         if told.rows[0].case == "slow":
             monkeypatch.setattr(runs, "fill", fill)
             publish(result("quick"), reports)
             assert case_of(reports / "latest") == "quick"
-        fill(folder, told)
+        fill(folder, told, tables)
 
     monkeypatch.setattr(runs, "fill", slow)
     publish(result("slow"), reports)
