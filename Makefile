@@ -44,10 +44,11 @@ test: $(READY) ## Run the whole test-suite
 test-slow: $(READY) ## Run the tests that take longer than a few seconds each
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(RUN_ARGS)
 
-check: $(READY) ## Lint, formatting and types
+check: $(READY) ## Lint, formatting, types and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	BIN=$(BIN) .ci/lint-workflows
 
 format: $(READY) ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
