@@ -22,9 +22,9 @@ def commands(row: Row, result: RunResult) -> tuple[Command, ...]:
     """What shows a row's failure again: its module by itself, where it can be, and the run."""
     alone = next((one.command for one in result.details if _same(row, one) and one.command), None)
     again = Command("This point again, in the whole model", _run(row, result))
-    if alone is None:
-        return (again,)
-    return (Command("This module by itself", clean(alone, MESSAGE_LIMIT)), again)
+    by_itself = Command("This module by itself", clean(alone or again.text, MESSAGE_LIMIT))
+    # What is not computed by a module, such as a list of segments, has only the run.
+    return (again,) if by_itself.text == again.text else (by_itself, again)
 
 
 def _same(row: Row, detail: Detail) -> bool:

@@ -24,6 +24,7 @@ from parity.report.kernels import KernelTable, kernel_table
 from parity.report.ledger import LedgerView, ledger_view
 from parity.report.matrix import Matrix, matrix
 from parity.report.panels import Panel, panel
+from parity.report.provenance import Facts, provenance_view
 from parity.report.selection import Selection, select
 from parity.report.table import FigureView, RowView, figure_view, row_view
 from parity.report.text import MESSAGE_LIMIT, clean
@@ -64,7 +65,7 @@ class ReportView:
     dtypes: tuple[DtypeView, ...]
     """Empty where the run is in one dtype."""
     groups: tuple[GroupView, ...]
-    provenance: tuple[tuple[str, str], ...]
+    provenance: tuple[Facts, ...]
     not_compared: tuple[str, ...]
     invalid: tuple[str, ...]
     """Proofs of the run that failed."""
@@ -103,7 +104,7 @@ def view(result: RunResult) -> ReportView:
         groups=tuple(
             _group_view(one, drawn.anchor, ids) for one, drawn in zip(groups, panels, strict=True)
         ),
-        provenance=tuple(_flatten(result.provenance)),
+        provenance=provenance_view(result.provenance),
         not_compared=tuple(clean(item, MESSAGE_LIMIT) for item in result.not_compared),
         invalid=tuple(clean(item, MESSAGE_LIMIT) for item in result.invalid),
         ledger=ledger_view(result),
@@ -165,16 +166,6 @@ def _group_view(one: Group, drawn: str, ids: dict[int, str]) -> GroupView:
         worst_anchor="" if worst is None else ids[id(worst[0])],
         panel=drawn,
     )
-
-
-def _flatten(value: object, name: str = "") -> list[tuple[str, str]]:
-    """Return nested provenance as names with dots and short texts."""
-    if isinstance(value, dict):
-        pairs = ((f"{name}.{key}" if name else str(key), item) for key, item in value.items())
-        return [entry for key, item in pairs for entry in _flatten(item, key)]
-    if isinstance(value, (list, tuple)):
-        value = ", ".join(map(str, value))
-    return [(clean(name), clean(str(value), MESSAGE_LIMIT))]
 
 
 def _choices(rows: tuple[RowView, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:

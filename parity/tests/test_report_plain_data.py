@@ -157,5 +157,7 @@ def test_commands_repeat_the_run_as_it_was():
     )
     alone = Detail("two images", "fp32", "graph", GUILTY_POINT, 0, "vision_attn", "repro it")
     assert commands(first, dataclasses.replace(result, details=[alone]))[0].text == "repro it"
+    same = dataclasses.replace(alone, command=again.text)
+    assert commands(first, dataclasses.replace(result, details=[same])) == (again,)
     other = dataclasses.replace(alone, point="another")
     assert len(commands(first, dataclasses.replace(result, details=[other]))) == 1

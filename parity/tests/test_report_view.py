@@ -166,9 +166,12 @@ def test_padding_left_out_is_said():
     assert view(RunResult(rows)).rows[0].notes == ("3 padding tokens left out",)
 
 
-def test_provenance_is_flattened():
-    page = view(RunResult([], {"a": {"b": 1, "c": {"d": None}}, "e": [1, "x"]}))
-    assert page.provenance == (("a.b", "1"), ("a.c.d", "None"), ("e", "1, x"))
+def test_provenance_is_grouped_the_run_itself_first():
+    page = view(RunResult([], {"a": {"b": 1, "c": {"d": None}}, "e": [1, "x"], "f": {}}))
+    assert [(one.title, one.entries) for one in page.provenance] == [
+        ("Run", (("e", "1, x"),)), ("A", (("b", "1"), ("c.d", "None"))),
+    ]  # fmt: skip
+    assert view(RunResult([])).provenance == ()
 
 
 def test_anchors_do_not_depend_on_the_run_and_are_unique():

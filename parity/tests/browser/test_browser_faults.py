@@ -7,6 +7,7 @@ from parity.job import result_of
 from parity.report.html import render
 from parity.session import Session
 from parity.settings import Settings
+from parity.tests.browser.test_browser_accessible import findings
 
 pytestmark = pytest.mark.slow
 
@@ -34,3 +35,5 @@ def test_the_page_leads_to_the_planted_fault(visit, session, kind):
         where.locator("a").click()
         page.locator("tr.here").wait_for()
         assert point in page.locator("tr.here").inner_text()
+        page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        assert findings(page) == []
