@@ -12,6 +12,7 @@ import typer
 from parity.calibrate import calibrate
 from parity.compare_runs import diff
 from parity.core.numerics import PRECISIONS
+from parity.device import device as device_command
 from parity.gates_list import list_gates
 from parity.generation import generation
 from parity.history.commands import app as history_app
@@ -80,6 +81,16 @@ Level = Annotated[
 Device = Annotated[
     str, typer.Option(help="Device of the candidate, such as CPU or Ascend:0.", metavar="NAME")
 ]
+Hf32 = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hf32",
+        help="Let Ascend compute matmul or conv in HF32, 11 bits for float32's 24; repeat for "
+        "both. CANN's own default is conv.",
+        show_default="neither",
+        metavar="NAME",
+    ),
+]
 Jit = Annotated[
     bool,
     typer.Option(
@@ -130,6 +141,7 @@ def run(
     level: Level = DEFAULTS.level,
     jit: Jit = False,
     device: Device = DEFAULTS.device,
+    hf32: Hf32 = None,
     candidate: Candidate = DEFAULTS.candidate,
     reference: Reference = DEFAULTS.reference,
     checkpoint: Checkpoint = DEFAULTS.checkpoint,
@@ -158,7 +170,7 @@ def run(
     chosen = settings(
         case, dtype, bundles, level=level, jit=jit, device=device, candidate=candidate,
         reference=reference, checkpoint=checkpoint, cases_file=cases_file, plant=plant,
-        gates=gates, overrides=overrides, without=tuple(without or ()),
+        gates=gates, overrides=overrides, without=tuple(without or ()), hf32=tuple(hf32 or ()),
     )  # fmt: skip
     result, path = run_job(chosen, point or [], report)
     say = partial(typer.echo, err=True)  # the verdict stays the last line of the output
@@ -223,6 +235,7 @@ def faults() -> None:
 
 app.command()(generation)
 app.command()(kernels)
+app.command(name="device")(device_command)
 app.command()(calibrate)
 app.command(name="gates")(list_gates)
 app.command()(selftest)

@@ -17,6 +17,7 @@ from parity.cann import ascend_versions
 from parity.commit import commit_of
 from parity.core.files import file_hash
 from parity.core.store import json_hash
+from parity.device_chips import resolved
 from parity.environment import recorded, without_passwords
 from parity.settings import CANDIDATES, target
 
@@ -98,7 +99,7 @@ def versions() -> dict[str, str]:
 def device(session: Session) -> dict[str, object]:
     """The device with its software, and the switches that change its arithmetic."""
     name = session.settings.device
-    facts = session.device_facts()
+    facts = resolved(session.device_facts())
     if name.startswith("Ascend"):
         facts |= ascend_versions(os.environ)
     return {

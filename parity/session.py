@@ -24,6 +24,7 @@ from parity.core.tolerance import Gates, load_gates
 from parity.core.trace import Trace
 from parity.core.verdict import Evidence, judge
 from parity.details import Looking, chosen
+from parity.device_choice import check_device, select_device
 from parity.proofs import (
     inputs_agree,
     looking_changes_nothing,
@@ -121,6 +122,7 @@ class Session:
                 self.gates_for(dtype, "")
         if judging:
             check_overrides(self.overrides, self.declared, load_cases(self.settings.cases_file))
+        check_device(self.settings)
         target(self.settings.candidate, CANDIDATES, "candidate")
         target(self.settings.reference, REFERENCES, "reference")
         if self.settings.plant is not None:
@@ -320,6 +322,7 @@ class Session:
             settings = self.settings
             kind = load_by_name(settings.candidate, CANDIDATES, "candidate")
             self._loaded = None
+            select_device(kind, settings)
             try:
                 loaded = kind(
                     settings.checkpoint, precision(dtype), settings.device, jit=settings.jit

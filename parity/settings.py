@@ -36,6 +36,8 @@ class Settings:
     jit: bool = False
     """Run the candidate's blocks as compiled graphs, inside which nothing can be seen."""
     device: str = "CPU"
+    hf32: tuple[str, ...] = ()
+    """What may compute in HF32 on Ascend: ``matmul``, ``conv``."""
     candidate: str = "mindspore"
     reference: str = "transformers"
     bundles: Path = field(default_factory=default_bundles)

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from parity.adapters.mindspore_device import device_facts, set_device, try_device
 from parity.adapters.mindspore_stand_ins import declared_holes, leave_out, standing_in
 from parity.core.cases import Case
 from parity.core.errors import ParityError, describe_exception
@@ -86,9 +86,25 @@ class MindSporeCandidate:
     @staticmethod
     def device_facts(device: str) -> dict[str, str]:
         """What MindSpore says of the device and its precision switches, for provenance."""
-        from parity.adapters.mindspore_device import device_facts
-
         return device_facts(device)
+
+    @staticmethod
+    def select_device(device: str, hf32: Collection[str]) -> None:
+        """Select the device with ``matmul`` or ``conv`` or both in HF32, before anything is run.
+
+        Raises:
+            ParityError: it is not there, or has no HF32.
+        """
+        set_device(device, hf32)
+
+    @staticmethod
+    def try_device(device: str) -> dict[str, str]:
+        """Compute something on the device; what it says of itself.
+
+        Raises:
+            ParityError: it cannot be used.
+        """
+        return try_device(device)
 
     def holes(self) -> list[str]:
         """Canonical paths of the cells that declare themselves not ported."""
@@ -451,21 +467,3 @@ def bits(array: Array) -> str:
 def dtype_name(value: Any) -> str:
     """The dtype as PyTorch spells it."""
     return str(value.dtype).lower()
-
-
-def set_device(device: str) -> None:
-    """Select the device, and on CPU synchronous launch; a process keeps its first device.
-
-    Raises:
-        ParityError: MindSpore knows no such device, or has been set to another one.
-    """
-    target, _, index = device.partition(":")
-    try:
-        ms.set_device(target, int(index) if index else 0)
-        if target == "CPU":
-            # Errors then name the operator that failed; on CPU small modules even get faster.
-            ms.runtime.launch_blocking()
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise ParityError(
-            f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
-        ) from error

@@ -171,7 +171,7 @@ def test_a_missing_module_is_missing_and_not_passed_over(monkeypatch):
 
 @pytest.mark.parametrize("device", ["GPU:7", "Toaster", "CPU:x"])
 def test_a_device_that_is_not_there_is_one_clear_error(device):
-    from parity.adapters.mindspore_candidate import set_device
+    from parity.adapters.mindspore_device import set_device
     from parity.core.errors import ParityError
 
     with pytest.raises(ParityError, match=device):

@@ -20,7 +20,7 @@ MLP = "language_model.layers.0.mlp"
 
 @pytest.fixture(scope="module", autouse=True)
 def device():
-    from parity.adapters.mindspore_candidate import set_device
+    from parity.adapters.mindspore_device import set_device
 
     set_device("CPU")
 
