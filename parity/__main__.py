@@ -27,8 +27,10 @@ from parity.options import (
     Checkpoint,
     GatesFolder,
     Overrides,
+    PortableBundle,
     end_in_one_line,
 )
+from parity.portable_command import bundle as make_bundle
 from parity.prune_command import prune
 from parity.repro.command import repro
 from parity.schema_command import schema
@@ -147,6 +149,7 @@ def run(
     checkpoint: Checkpoint = DEFAULTS.checkpoint,
     cases_file: CasesFile = DEFAULTS.cases_file,
     bundles: Bundles = None,
+    bundle: PortableBundle = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -171,7 +174,12 @@ def run(
         case, dtype, bundles, level=level, jit=jit, device=device, candidate=candidate,
         reference=reference, checkpoint=checkpoint, cases_file=cases_file, plant=plant,
         gates=gates, overrides=overrides, without=tuple(without or ()), hf32=tuple(hf32 or ()),
+        bundle=bundle,
     )  # fmt: skip
+    if bundle is not None:
+        from parity.portable_open import on_bundle
+
+        chosen = on_bundle(chosen, tuple(dtype) if dtype else None)
     result, path = run_job(chosen, point or [], report)
     say = partial(typer.echo, err=True)  # the verdict stays the last line of the output
     remember(result, NOWHERE if no_history else history, chosen.without, say)
@@ -239,6 +247,7 @@ app.command(name="device")(device_command)
 app.command()(calibrate)
 app.command(name="gates")(list_gates)
 app.command()(selftest)
+app.command(name="bundle")(make_bundle)
 app.command()(repro)
 app.command()(diff)
 app.command()(prune)

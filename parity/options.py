@@ -39,6 +39,16 @@ Bundles = Annotated[
         metavar="FOLDER",
     ),
 ]
+PortableBundle = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle",
+        help="Portable bundle (folder or tar file, made by `bundle`) to run on: PyTorch is not "
+        "needed, and every case and dtype in it is run unless some are named.",
+        metavar="PATH",
+        show_default="none",
+    ),
+]
 GatesFolder = Annotated[
     Path,
     typer.Option(

@@ -40,6 +40,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--checkpoint", {"type": Path, "help": "Hugging Face checkpoint folder of both sides"}),
     ("--cases-file", {"type": Path, "help": "file that defines the cases"}),
     ("--bundles", {"type": Path, "help": "folder of captured references"}),
+    ("--bundle", {"type": Path, "help": "portable bundle (folder or tar file) to run on"}),
     ("--gates", {"type": Path, "help": "folder of the gates files, instead of the measured ones"}),
     ("--overrides", {"type": Path, "help": "file of gates for single points, with reasons"}),
     (
@@ -113,11 +114,27 @@ def pytest_configure(config: pytest.Config) -> None:
     for single, several in (("case", "cases"), ("dtype", "dtypes"), ("without", "without")):
         given[several] = tuple(given.pop(single) or ()) or None
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    if settings.bundle is not None:
+        settings = _on_bundle(settings, given["dtypes"])
     state = State(settings, config.getoption("report"))
     config.stash[STATE] = state
     config.pluginmanager.register(state.counting, "parity-counting")
     if settings != Settings():
         _session(state)  # names of nothing are told before anything is collected
+
+
+def _on_bundle(settings: Settings, dtypes: tuple[str, ...] | None) -> Settings:
+    """The settings of a run on a portable bundle.
+
+    Raises:
+        pytest.UsageError: it cannot be used.
+    """
+    from parity.portable_open import on_bundle
+
+    try:
+        return on_bundle(settings, dtypes)
+    except ParityError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

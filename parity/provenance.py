@@ -61,6 +61,7 @@ def provenance(session: Session, seconds: float) -> dict[str, object]:
                     for name, hash_ in sorted(session.references.opened.items())] or NONE,
         "reference": {"name": settings.reference,
                       **{k: ", ".join(v) for k, v in session.references.made_with.items()}},
+        **session.references.origin,
         "environment": recorded(os.environ) or NONE,
     }  # fmt: skip
 

@@ -18,7 +18,7 @@ from parity.core.errors import ParityError
 from parity.core.files import file_hash
 from parity.core.numerics import precision
 from parity.core.points import Point
-from parity.core.store import FORMAT, MANIFEST, Bundle, json_hash, mark_used
+from parity.core.store import FORMAT, MANIFEST, TENSORS, Bundle, json_hash, mark_used
 from parity.provenance import version
 from parity.settings import HERE, Settings
 from parity.subjects import qwen2vl
@@ -61,15 +61,24 @@ class References:
         bundle = Bundle.open(folder)
         if bundle.key != self.key(case, dtype):
             raise ParityError(f"{folder} is not the bundle its name says; delete it and run again")
-        self._note(folder, bundle)
+        if folder.name not in self.opened:
+            self.note(folder.name, file_hash(folder / MANIFEST), bundle)
         mark_used(folder)
         return bundle
 
-    def _note(self, folder: Path, bundle: Bundle) -> None:
-        """Remember a bundle for the run's provenance."""
-        if folder.name in self.opened:
-            return
-        self.opened[folder.name] = file_hash(folder / MANIFEST)
+    @property
+    def origin(self) -> dict[str, object]:
+        """Where the records come from, for the run's provenance; nothing if they are made here."""
+        return {}
+
+    def size(self, case: Case, dtype: str) -> int | None:
+        """Bytes of a record's tensors; ``None`` if it is not captured."""
+        tensors = self.folder(case, dtype) / TENSORS
+        return tensors.stat().st_size if tensors.exists() else None
+
+    def note(self, name: str, hash_: str, bundle: Bundle) -> None:
+        """Remember a bundle that is used, and what it was made with, for the run's provenance."""
+        self.opened[name] = hash_
         facts = bundle.provenance.get("reference")
         for name, value in facts.items() if isinstance(facts, dict) else ():
             known = self.made_with.setdefault(str(name), [])

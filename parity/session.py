@@ -19,12 +19,13 @@ from parity.core.numerics import precision
 from parity.core.overrides import Override, check_overrides, load_overrides
 from parity.core.points import LEVELS, STAGES, Firing, Point
 from parity.core.rows import Row, Verdict
-from parity.core.store import TENSORS, Bundle
+from parity.core.store import Bundle
 from parity.core.tolerance import Gates, load_gates
 from parity.core.trace import Trace
 from parity.core.verdict import Evidence, judge
 from parity.details import Looking, chosen
 from parity.device_choice import check_device, select_device
+from parity.portable_references import PortableReferences
 from parity.proofs import (
     inputs_agree,
     looking_changes_nothing,
@@ -83,7 +84,8 @@ class Session:
     @cached_property
     def references(self) -> References:
         """The reference's records."""
-        return References(self.settings, lambda line: self.say(line))
+        kind = References if self.settings.bundle is None else PortableReferences
+        return kind(self.settings, lambda line: self.say(line))
 
     @property
     def declared(self) -> list[Point]:
@@ -255,9 +257,10 @@ class Session:
         every = [(case.name, one) for one in self.settings.dtypes for case in self.cases]
         wanted = every if self.selected is None else self.selected
         sizes = [
-            ((self.references.folder(case, dtype) / TENSORS).stat().st_size, case.name)
+            (size, case.name)
             for case in self.cases
-            if (case.name, dtype) in wanted and self.references.folder(case, dtype).exists()
+            if (case.name, dtype) in wanted
+            and (size := self.references.size(case, dtype)) is not None
         ]
         return min(sizes)[1] if sizes else None
 

@@ -41,6 +41,8 @@ class Settings:
     candidate: str = "mindspore"
     reference: str = "transformers"
     bundles: Path = field(default_factory=default_bundles)
+    bundle: Path | None = None
+    """Folder of a portable bundle to run on, instead of captured references."""
     plant: str | None = None
     without: tuple[str, ...] = ()
     """Patterns of modules to leave out, as if they were not ported yet."""

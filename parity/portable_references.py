@@ -1,0 +1,103 @@
+"""The reference's records out of a portable bundle: nothing is captured, PyTorch is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from parity.core.cases import Case
+from parity.core.errors import BundleError
+from parity.core.numerics import precision
+from parity.core.portable import (
+    RECORDS,
+    TENSORS,
+    Manifest,
+    Record,
+    inside,
+    open_manifest,
+    read_record,
+)
+from parity.core.portable_bundle import PortableBundle, TensorFiles
+from parity.core.store import Bundle, json_hash
+from parity.references import References
+
+
+class PortableReferences(References):
+    """The records of the portable bundle that the settings name."""
+
+    @property
+    def place(self) -> Path:
+        """The bundle's folder."""
+        assert self.settings.bundle is not None
+        return self.settings.bundle
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself."""
+        return open_manifest(self.place)
+
+    def open(self, case: Case, dtype: str) -> Bundle:
+        """The record of ``dtype``'s reference on ``case``.
+
+        Raises:
+            BundleError: it is not in the bundle, damaged, or made for other points.
+        """
+        record = self._record(case, dtype)
+        content = read_record(self.place, self.manifest, record)
+        bundle = PortableBundle(self.place, content, self._tensors)
+        if bundle.key.get("points") != json_hash([point.name for point in self.declared]):
+            raise BundleError(
+                f"{self.place} was made by a version of parity that looks at other points "
+                f"({self.manifest.made.get('parity')}, commit {self.manifest.made.get('commit')}); "
+                "make it again with this version"
+            )
+        stored = self.manifest.files[f"{RECORDS}/{record.name}.json"]
+        self.note(record.name, stored.sha256, bundle)
+        return bundle
+
+    def capture(self, wanted: Sequence[tuple[Case, str]]) -> None:
+        """See that everything wanted is in the bundle.
+
+        Raises:
+            BundleError: something is not.
+        """
+        for case, dtype in wanted:
+            self._record(case, dtype)
+
+    def size(self, case: Case, dtype: str) -> int | None:
+        """Bytes of a record's tensors."""
+        return self._record(case, dtype).size
+
+    @cached_property
+    def shared_key(self) -> dict[str, object]:
+        """The checkpoint's files, as the bundle has them; those here are checked to be the same."""
+        return {"checkpoint": dict(self.manifest.checkpoint)}
+
+    @property
+    def origin(self) -> dict[str, object]:
+        """The bundle and what made it."""
+        made = {k: str(v) for k, v in self.manifest.made.items() if not isinstance(v, dict)}
+        return {"portable bundle": {"hash": self.manifest.sha256, **made}}
+
+    @cached_property
+    def _tensors(self) -> TensorFiles:
+        names = sorted(name for name in self.manifest.files if name.startswith(f"{TENSORS}/"))
+        return TensorFiles([inside(self.place, name) for name in names])
+
+    def _record(self, case: Case, dtype: str) -> Record:
+        """The record of a case and dtype.
+
+        Raises:
+            BundleError: there is none.
+        """
+        wanted = Record(case.name, precision(dtype).reference)
+        found = next((one for one in self.manifest.records if one == wanted), None)
+        if found is None:
+            raise BundleError(
+                f"{self.place} has no reference of {case.name} in {wanted.dtype}. It has the cases "
+                f"{', '.join(self.manifest.cases)}, and dtypes "
+                f"{', '.join(dict.fromkeys(one.dtype for one in self.manifest.records))}; make one "
+                "with more in it where PyTorch is: `python -m parity bundle`"
+            )
+        return found
