@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.core.errors import CaseError
+from parity.core.files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,6 +20,8 @@ else:
 CASE_KEYS = {"about", "again", "chunks", "decode_steps", "mask_value", "max_pixels", "prompts"}
 PART_KEYS = ({"image"}, {"video", "fps"}, {"text"}, {"text_file"})
 FRAME_SUFFIXES = {".png", ".jpg"}
+MAX_BYTES = 16 << 20
+"""Of a cases file, and of a text that a case names."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A case's name becomes part of test ids and of a folder's name."""
 
@@ -110,7 +113,7 @@ def load_cases(path: Path) -> dict[str, Case]:
         CaseError: the file is missing or malformed, or a case names a file that is not there.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path, MAX_BYTES))
     except OSError as error:
         raise CaseError(f"cannot read the cases file {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -237,7 +240,7 @@ def _fps(part: Mapping[str, Any], where: str) -> float:
 def _text(path: Path, where: str) -> str:
     """The content of a text file."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path, MAX_BYTES)
     except UnicodeDecodeError as error:
         raise CaseError(f"{where}: {path} is not UTF-8 ({error}); save it as UTF-8") from error
     except OSError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +70,28 @@ def locked(folder: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         ) from None
     except PermissionError as error:
         raise ParityError(f"cannot write to {folder.parent}: {error.strerror}") from error
+
+
+def read_text(path: Path, most: int) -> str:
+    """The UTF-8 text of a file that anybody may have written.
+
+    A pipe would be waited for and a device read for ever, so neither is opened.
+
+    Args:
+        path: the file.
+        most: bytes it may have.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or has more than ``most`` bytes.
+        UnicodeDecodeError: it is no UTF-8; a ``ValueError``, as what a parser raises.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return data.decode("utf-8")
 
 
 def file_hash(path: Path) -> str:

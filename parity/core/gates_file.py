@@ -1,7 +1,8 @@
 """The gates file of one dtype on one device: gates, what they lie between, and who measured them.
 
 TOML, made for reading and for comparing two versions line by line: a line a role, and below that
-the distributions from which its figures follow. ``parity/gates/CPU-fp32.toml`` is one.
+the distributions from which its figures follow. ``parity/gates/CPU-fp32.toml`` is one. A file that
+was measured carries a hash of what it says; one that is written by hand may do without.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from parity.core.errors import ParityError
+from parity.core.files import read_text
 from parity.core.stats import Gate
+from parity.core.store import json_hash
 from parity.core.toml_text import toml_value
 
 if sys.version_info >= (3, 11):
@@ -26,6 +29,8 @@ SCOPES = ("local", "end_to_end")
 FIGURES = tuple(one.name for one in fields(Gate))
 ALWAYS = ("whole", "row", "column")
 """Figures that every role has; only residual blocks have an update."""
+HASH = "sha256"
+"""Of all else in canonical JSON; a comment or another order of lines does not change it."""
 TABLES = ("measured", *SCOPES, "distributions", "faults")
 Figures = Mapping[str, float]
 T = TypeVar("T")
@@ -99,6 +104,7 @@ def read_gates_file(path: Path) -> GatesFile:
         ParityError: it is missing, damaged, lacks a gate or has one that cannot gate.
     """
     data = _toml(path)
+    claimed = data.pop(HASH, None)
     if strange := set(data) - set(TABLES):
         raise ParityError(f"{path} has unknown tables {sorted(strange)}; known: {list(TABLES)}")
     gates = {scope: _roles(data.get(scope), scope, path) for scope in SCOPES}
@@ -113,19 +119,39 @@ def read_gates_file(path: Path) -> GatesFile:
         }
         for scope, roles in found.items()
     }
-    return GatesFile(
+    content = GatesFile(
         measured=_table(data.get("measured", {}), "measured", path),
         gates=gates,
         distributions=distributions,
         faults=_records(data.get("faults", {}), Margin, "faults", path),
     )
+    _check_hash(data, claimed, path)
+    return content
+
+
+def _check_hash(data: Mapping[str, Any], claimed: Any, path: Path) -> None:
+    """See that what was measured is what is read.
+
+    Raises:
+        ParityError: it is not.
+    """
+    if claimed is None:
+        return
+    try:
+        same = claimed == json_hash(data)
+    except (TypeError, RecursionError):
+        same = False
+    if not same:
+        raise ParityError(
+            f"{path} is damaged, or was edited: its content does not match its own {HASH}. Get the "
+            f"file again, or measure again with `python -m parity calibrate`; gates that are "
+            f"written by hand do without the line {HASH}"
+        )
 
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ParityError(f"the gates file {path} is larger than {MAX_BYTES} bytes")
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(read_text(path, MAX_BYTES))
     except OSError as error:
         raise ParityError(
             f"cannot read the gates file {path}: {error.strerror}; `python -m parity calibrate` "
@@ -186,7 +212,7 @@ HEADER = """\
 
 def gates_text(content: GatesFile) -> str:
     """``content`` as the text of a file."""
-    lines = [HEADER, "[measured]"]
+    lines = ["[measured]"]
     lines += [f"{name} = {toml_value(value)}" for name, value in content.measured.items()]
     for scope, roles in content.gates.items():
         width = max(map(len, roles))
@@ -199,7 +225,8 @@ def gates_text(content: GatesFile) -> str:
         for role, found in table.items():
             lines += ["", f"[distributions.{scope}.{role}]"]
             lines += [f"{name:6} = {_inline(asdict(one))}" for name, one in found.items()]
-    return "\n".join(lines) + "\n"
+    body = "\n".join(lines) + "\n"
+    return f'{HEADER}{HASH} = "{json_hash(tomllib.loads(body))}"\n\n{body}'
 
 
 def _inline(table: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.core.errors import ParityError
+from parity.core.files import read_text
 from parity.core.gates_file import SCOPES
 from parity.core.numerics import PRECISIONS
 from parity.core.points import Point
@@ -76,9 +77,7 @@ def load_overrides(path: Path, today: date | None = None) -> tuple[Override, ...
         ParityError: it cannot be read, an entry is wrong or says too little, or one has expired.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ParityError(f"the overrides file {path} is larger than {MAX_BYTES} bytes")
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path, MAX_BYTES))
     except OSError as error:
         raise ParityError(f"cannot read the overrides file {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from parity.core.errors import ParityError
 from parity.history import tables
+from parity.history.checksums import Damaged, checked_runs, seal, seal_run
 from parity.history.engine import WAIT, clear_errors, connect, file_of
 from parity.history.environment import Environment
 from parity.history.migrations import refuse_newer, take_turn, upgrade, version_of
@@ -37,6 +38,8 @@ class RunInfo:
     entries: int
     facts: Mapping[str, str]
     """What may change a ratio and is not in the environment; empty if it was not kept."""
+    checksum: str | None = None
+    """Of its entries, if one was kept (see `checksums`)."""
 
 
 class History:
@@ -56,31 +59,26 @@ class History:
         Either all of it is added or, whatever happens, nothing.
         """
         with self.writing() as connection:
-            known = select(tables.run.c.id).where(tables.run.c.digest == record.digest)
-            if connection.execute(known).first() is not None:
+            if record.digest in {run["digest"] for run in checked_runs(connection)}:
                 return False
-            _insert(connection, record)
+            seal_run(connection, _insert(connection, record))
+            seal(connection)
         return True
 
     def runs(self) -> list[RunInfo]:
         """All runs, the oldest first."""
-        both = tables.run.join(tables.environment)
-        names = [tables.environment.c[one.name] for one in fields(Environment)]
-        query = (
-            select(tables.run, *names)
-            .select_from(both)
-            .order_by(tables.run.c.at, tables.run.c.id)
-        )  # fmt: skip
         with self.reading() as connection:
-            return [_info(dict(row)) for row in connection.execute(query).mappings()]
+            return [_info(row) for row in checked_runs(connection)]
 
     def remove(self, runs: Sequence[int]) -> None:
         """Remove runs with their rows, and what only they were about."""
         with self.writing() as connection:
+            checked_runs(connection)
             for one in runs:
                 connection.execute(delete(tables.entry).where(tables.entry.c.run == one))
                 connection.execute(delete(tables.run).where(tables.run.c.id == one))
             _forget_unused(connection)
+            seal(connection)
         if runs and file_of(self.engine.url) is not None:
             self._shrink()
 
@@ -136,8 +134,8 @@ class History:
             connection.connection.cursor().execute("VACUUM")
 
 
-def _insert(connection: Connection, record: RunRecord) -> None:
-    """Insert a run that is not there."""
+def _insert(connection: Connection, record: RunRecord) -> int:
+    """Insert a run that is not there; return its number."""
     values = {
         "digest": record.digest,
         "at": int(record.when.timestamp()),
@@ -152,6 +150,7 @@ def _insert(connection: Connection, record: RunRecord) -> None:
     connection.execute(
         insert(tables.entry), [entry_values(run, one, series, gates) for one in record.entries]
     )
+    return run
 
 
 def _added(connection: Connection, table: Table, values: Mapping[str, object]) -> int:
@@ -217,10 +216,21 @@ def _forget_unused(connection: Connection) -> None:
 
 
 def _info(row: Mapping[str, Any]) -> RunInfo:
-    """A run from its row in the database."""
+    """A run from its row in the database.
+
+    Raises:
+        Damaged: a value is none that was ever written; a run without a checksum may have one.
+    """
+    try:
+        return _read(row)
+    except (TypeError, ValueError, OverflowError, OSError) as error:
+        raise Damaged(f"the history is damaged: run {row['id']} says nonsense ({error})") from error
+
+
+def _read(row: Mapping[str, Any]) -> RunInfo:
     environment = Environment(*(restored(row[one.name]) for one in fields(Environment)))
     when = datetime.fromtimestamp(row["at"], timezone.utc)
     return RunInfo(
         row["id"], row["digest"], when, restored(row["commit_name"]), environment,
-        bool(row["passed"]), row["entries"], json.loads(row["facts"] or "{}"),
+        bool(row["passed"]), row["entries"], json.loads(row["facts"] or "{}"), row["checksum"],
     )  # fmt: skip

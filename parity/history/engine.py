@@ -13,14 +13,17 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from parity.core.errors import ParityError
+from parity.history.checksums import Damaged
 
 WAIT = 60.0
 """Seconds that a writer waits for others."""
+_MOVE_AWAY = "move it away; `history import` takes what the runs' own rows.json still hold"
 _FIXES = {
     "locked": "another process is writing to it; try again when that has ended",
     "readonly": "make the file and its folder writable, or name another one with --history",
     "unable to open": "see that its folder can be written, or name another file with --history",
-    "malformed": "move it away; import what the runs' own rows.json still hold",
+    "malformed": _MOVE_AWAY,
+    "damaged": _MOVE_AWAY,
     "not a database": "it is another file; name the history with --history",
     "full": "free some space, and import the run's rows.json",
 }
@@ -82,7 +85,8 @@ def clear_errors(url: URL) -> Iterator[None]:
     """Turn a database's errors into one line that names it (without its password) and the fix."""
     try:
         yield
-    except (SQLAlchemyError, OSError, OverflowError) as error:
+    except (SQLAlchemyError, OSError, OverflowError, Damaged, UnicodeDecodeError) as error:
+        # SQLite quotes what is damaged in its message, which then is no text.
         reason = _reason(error)
         fix = next((text for word, text in _FIXES.items() if word in reason), None)
         shown = file_of(url) or url.render_as_string(hide_password=True)
@@ -91,5 +95,8 @@ def clear_errors(url: URL) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """The first line of what the database itself says."""
-    said = str(getattr(error, "orig", None) or error).strip().splitlines()
+    quoted = (
+        error.object.decode("utf-8", "replace") if isinstance(error, UnicodeDecodeError) else ""
+    )
+    said = (quoted or str(getattr(error, "orig", None) or error)).strip().splitlines()
     return re.sub(r"\s+", " ", said[0] if said else type(error).__name__)[:300].rstrip(".")

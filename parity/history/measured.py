@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, select
 
 from parity.history import tables
+from parity.history.checksums import Damaged, check_entries
+from parity.history.columns import (
+    NO_FIGURE,
+    Columns,
+    GateTable,
+    Ints,
+    entries_of,
+    gates_of,
+    looked_up,
+)
 from parity.history.database import History, RunInfo
 from parity.history.record import Key
-from parity.history.rows import NAN
+from parity.history.rows import NAN, key_digest
 from parity.history.texts import restored
 
 ABSENT = -1
 """In ``verdicts``: the run has no such row."""
-_NO_FIGURE, _NO_GATE = -2.0, 0
-_CHUNK = 100_000
-"""Rows that are fetched at a time."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -50,54 +57,49 @@ def load(history: History, runs: Sequence[RunInfo]) -> Measured:
     Args:
         history: Where from.
         runs: Runs of one environment, the oldest first.
+
+    Raises:
+        ParityError: the history cannot be read, or is damaged.
     """
     with history.reading() as connection:
-        found = _entries(connection, runs)
+        found, gates = _entries(connection, runs)
         keys, lines = _series(connection, np.unique(found["series"]))
-        figures, limits = _gates(connection)
-    column = {one.id: place for place, one in enumerate(runs)}
-    at = (_placed(found["series"], lines), _placed(found["run"], column))
+    at = (_places(found["series"], lines), _places(found["run"], [one.id for one in runs]))
     shape = (len(keys), len(runs))
     verdicts = np.full(shape, ABSENT, np.int8)
     verdicts[at] = found["verdict"]
     both = [
-        _used(_table(shape, at, found[name], np.nan), _table(shape, at, found[gate], 0), figures,
-              limits)
+        _used(_table(shape, at, found[name], np.nan), _table(shape, at, found[gate], 0), gates)
         for name, gate in (("local", "local_gate"), ("end_to_end", "end_gate"))
     ]  # fmt: skip
     return Measured(tuple(runs), keys, verdicts, *both)
 
 
-def _entries(connection: Connection, runs: Sequence[RunInfo]) -> dict[str, npt.NDArray[Any]]:
-    """The entries of some runs as columns."""
-    entry = tables.entry.c
-    query = select(
-        entry.run, entry.series, entry.verdict,
-        func.coalesce(entry.local, _NO_FIGURE), func.coalesce(entry.local_gate, _NO_GATE),
-        func.coalesce(entry.end_to_end, _NO_FIGURE), func.coalesce(entry.end_gate, _NO_GATE),
-    ).where(entry.run.in_([one.id for one in runs]))  # fmt: skip
-    parts = [
-        np.array([tuple(row) for row in rows], np.float64)
-        for rows in connection.execution_options(yield_per=_CHUNK).execute(query).partitions()
-    ]
-    columns = np.concatenate(parts or [np.empty((0, 7))]).T
-    names = ("run", "series", "verdict", "local", "local_gate", "end_to_end", "end_gate")
-    kinds = (np.int64, np.int64, np.int8, np.float64, np.int64, np.float64, np.int64)
-    return {
-        name: values.astype(kind)
-        for name, values, kind in zip(names, columns, kinds, strict=True)
-    }  # fmt: skip
+def _entries(connection: Connection, runs: Sequence[RunInfo]) -> tuple[Columns, GateTable]:
+    """The entries of some runs, checked, and every gate."""
+    known = {one.id: one.checksum for one in runs}
+    try:
+        found, gates = entries_of(connection, list(known)), gates_of(connection)
+    except (TypeError, ValueError) as error:  # text where a number belongs, say
+        raise Damaged(f"the history is damaged: its rows hold no numbers ({error})") from error
+    check_entries(connection, found, gates, known)
+    if not np.isin(found["verdict"], range(len(tables.VERDICTS))).all():
+        raise Damaged("the history is damaged: a row has a verdict that there is not")
+    return found, gates
 
 
-def _series(
-    connection: Connection, wanted: npt.NDArray[np.int64]
-) -> tuple[tuple[Key, ...], dict[int, int]]:
-    """The keys of the series with these numbers, in order, and the line of each number."""
+def _series(connection: Connection, wanted: Ints) -> tuple[tuple[Key, ...], list[int]]:
+    """The keys of the series with these numbers, in order, and their numbers in that order."""
     used = set(wanted.tolist())
     rows = [row for row in connection.execute(select(tables.series)) if row.id in used]
+    try:
+        keys = {row.id: _key(row) for row in rows}
+    except (TypeError, ValueError, OverflowError) as error:  # bytes where text belongs, say
+        raise Damaged(f"the history is damaged: a row's name is no text ({error})") from error
+    if keys.keys() != used or any(row.digest != key_digest(keys[row.id]) for row in rows):
+        raise Damaged("the history is damaged: the name of a row is not the one it had")
     rows.sort(key=lambda row: (row.dtype, row.mode, row.case_name, row.place, row.id))
-    keys = tuple(_key(row) for row in rows)
-    return keys, {row.id: line for line, row in enumerate(rows)}
+    return tuple(keys[row.id] for row in rows), [row.id for row in rows]
 
 
 def _key(row: Row[Any]) -> Key:
@@ -106,22 +108,11 @@ def _key(row: Row[Any]) -> Key:
     return Key(case, dtype, mode, restored(row.stage), restored(row.point), row.firing)
 
 
-def _gates(connection: Connection) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:
-    """Figure (a small number) and value of every gate, by its number; number 0 is no gate."""
-    rows = list(connection.execute(select(tables.gate)))
-    size = max((row.id for row in rows), default=0) + 1
-    figures, limits = np.full(size, -1, np.int8), np.full(size, np.nan)
-    names = {name: place for place, name in enumerate(sorted({row.figure for row in rows}))}
-    for row in rows:
-        figures[row.id], limits[row.id] = names[row.figure], row.value
-    return figures, limits
-
-
-def _placed(numbers: npt.NDArray[np.int64], places: Mapping[int, int]) -> npt.NDArray[np.int64]:
-    """The place of every number."""
-    table = np.zeros(max(places, default=0) + 1, np.int64)
-    table[list(places)] = list(places.values())
-    return table[numbers]
+def _places(numbers: Ints, order: Sequence[int]) -> Ints:
+    """The place in ``order`` of every number; each of them is there."""
+    known = np.array(order, np.int64)
+    sorting = np.argsort(known)
+    return looked_up(numbers, known[sorting], sorting, -1)
 
 
 def _table(
@@ -133,23 +124,20 @@ def _table(
     return table
 
 
-def _used(
-    ratios: npt.NDArray[np.float64],
-    gates: npt.NDArray[np.int64],
-    figures: npt.NDArray[np.int8],
-    limits: npt.NDArray[np.float64],
-) -> Floats:
-    """Ratios [S, R] in units of the newest gate of their figure."""
+def _used(ratios: npt.NDArray[np.float64], numbers: Ints, gates: GateTable) -> Floats:
+    """Ratios [S, R] in units of the newest gate of their figure; ``numbers`` [S, R] are gates'."""
     newest = np.full_like(ratios, np.nan)
-    for figure in range(figures.max(initial=-1) + 1):
-        mine = figures[gates] == figure
-        last = _newest(np.where(mine, limits[gates], np.nan))
+    figures = looked_up(numbers, gates.numbers, gates.figures, -1)
+    limits = looked_up(numbers, gates.numbers, gates.limits, np.nan)
+    for figure in range(gates.figures.max(initial=-1) + 1):
+        mine = figures == figure
+        last = _newest(np.where(mine, limits, np.nan))
         newest = np.where(mine, last[:, None], newest)
     with np.errstate(divide="ignore", invalid="ignore"):
         used = ratios / newest
     used = np.where((newest == 0) & (ratios == 0), 0.0, used)
     used = np.where(np.isnan(used) | (ratios == NAN) | (newest == NAN), np.inf, used)
-    return np.where(np.isnan(ratios) | (ratios == _NO_FIGURE), np.nan, used).astype(np.float32)
+    return np.where(np.isnan(ratios) | (ratios == NO_FIGURE), np.nan, used).astype(np.float32)
 
 
 def _newest(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -19,7 +19,13 @@ def add_facts(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE parity_run ADD COLUMN facts TEXT")
 
 
-STEPS: dict[int, Callable[[Connection], None]] = {2: add_facts}
+def add_checksums(connection: Connection) -> None:
+    """Schema 3: what tells that a run, or the list of them, is as it was written."""
+    connection.exec_driver_sql("ALTER TABLE parity_run ADD COLUMN checksum VARCHAR(32)")
+    connection.exec_driver_sql("ALTER TABLE parity_schema ADD COLUMN checksum VARCHAR(32)")
+
+
+STEPS: dict[int, Callable[[Connection], None]] = {2: add_facts, 3: add_checksums}
 """What leads to each version from the one before it. Never change a step that was released; a step
 names tables and columns itself, since `tables` will have moved on."""
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
-VERSION = 2
+VERSION = 3
 """Of the schema."""
 
 metadata = MetaData()
@@ -31,6 +31,7 @@ schema = Table(
     metadata,
     Column("version", Integer, nullable=False),
     Column("writes", BigInteger, nullable=False, comment="Counts writers, one at a time"),
+    Column("checksum", String(32), comment="Of all runs; NULL until one is written by schema 3"),
 )
 environment = Table(
     "parity_environment",
@@ -57,6 +58,7 @@ run = Table(
     Column("passed", Boolean, nullable=False),
     Column("entries", Integer, nullable=False),
     Column("facts", Text, comment="Other provenance as JSON; NULL in runs of schema 1"),
+    Column("checksum", String(32), comment="Of the entries; NULL in runs of schemas 1 and 2"),
 )
 series = Table(
     "parity_series",

@@ -2,6 +2,7 @@
 
 JSON has no NaN and no infinity. Where the schema says a field is a float they are written as the
 strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, so any JSON reader can load the file.
+The file holds a hash of what it says, so that a damaged one is never taken for a run.
 """
 
 from __future__ import annotations
@@ -17,17 +18,22 @@ from typing import Any
 
 from parity.core.detail import Detail
 from parity.core.errors import ParityError
+from parity.core.files import read_text
 from parity.core.inputs_shown import InputsShown
 from parity.core.nonfinite import NonFinite
 from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
 from parity.core.sources import Source
 from parity.core.standards import Standards
+from parity.core.store import json_hash
 from parity.report.plain_io import decode, decode_float, encode, encode_float
 
 FORMAT_NAME = "parity-rows"
 FORMAT = 4
 READ = (3, 4)
 """Formats that are read; 3 has no details, inputs and sources."""
+HASH = "sha256"
+"""Of all else in canonical JSON (no white space, keys sorted); absent in files of before."""
+MAX_BYTES = 1 << 30
 
 _INTEGERS = {
     "order", "firing", "excluded_rows", "mismatches", "nonfinite", "index", "compared",
@@ -60,7 +66,7 @@ def result_to_dict(result: RunResult) -> dict[str, Any]:
     are not read back. Provenance is JSON's own types; anything else in it (a path, a NaN) becomes
     text, since a value nobody foresaw should not cost the report of a long run.
     """
-    return {
+    found = {
         "format_name": FORMAT_NAME,
         "format": FORMAT,
         "passed": result.passed,
@@ -75,6 +81,7 @@ def result_to_dict(result: RunResult) -> dict[str, Any]:
         "sources": {point: encode(one) for point, one in result.sources.items()},
         "rows": [_encode(row) for row in result.rows],
     }
+    return {HASH: json_hash(found), **found}
 
 
 def result_from_dict(found: dict[str, Any], name: str = "the run") -> RunResult:
@@ -85,8 +92,8 @@ def result_from_dict(found: dict[str, Any], name: str = "the run") -> RunResult:
         name: Where it comes from, for errors: a path, say.
 
     Raises:
-        ParityError: Not ours, another format number, or a field that is missing, unknown or of
-            another type.
+        ParityError: Not ours, another format number, a field that is missing, unknown or of
+            another type, or content that is not what was written.
     """
     if found.get("format_name") != FORMAT_NAME:
         raise ParityError(f"{name} was not written by parity: name the rows.json of a report.")
@@ -98,7 +105,7 @@ def result_from_dict(found: dict[str, Any], name: str = "the run") -> RunResult:
         )
     try:
         rows = [_decode(Row, entry, f"rows[{n}]") for n, entry in enumerate(found["rows"])]
-        return RunResult(
+        result = RunResult(
             rows,
             dict(found["provenance"]),
             _texts(found["not_compared"], "not_compared"),
@@ -109,9 +116,22 @@ def result_from_dict(found: dict[str, Any], name: str = "the run") -> RunResult:
             _named(InputsShown, found.get("inputs", {}), "inputs"),
             _named(Source, found.get("sources", {}), "sources"),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        _check_hash(found)
+        return result
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ParityError(f"{name} is damaged ({reason}): make the report again.") from error
+
+
+def _check_hash(found: Mapping[str, Any]) -> None:
+    """See that the content is the one that was written, if it says which that was.
+
+    Raises:
+        ValueError: It is another.
+    """
+    content = {name: value for name, value in found.items() if name != HASH}
+    if HASH in found and found[HASH] != json_hash(content):
+        raise ValueError("its content does not match its own hash")
 
 
 def to_json(result: RunResult) -> str:
@@ -125,7 +145,7 @@ def to_json(result: RunResult) -> str:
 def is_rows_json(path: Path) -> bool:
     """Whether a file is one that ``to_json`` wrote, of any format number; False if unreadable."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path, MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(found, dict) and found.get("format_name") == FORMAT_NAME
@@ -150,7 +170,7 @@ def read_json(path: Path) -> RunResult:
 def _load(path: Path) -> dict[str, Any]:
     """Return the JSON object in ``path``."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path, MAX_BYTES))
     except OSError as error:
         raise ParityError(
             f"{path} cannot be read ({error.strerror}): name the rows.json of a report."

@@ -21,7 +21,7 @@ from parity.core.nonfinite import NonFinite
 from parity.core.rows import Comparison, Row, RunResult, Slice, Verdict
 from parity.core.sources import Source
 from parity.core.standards import Standards
-from parity.report.rows_io import FORMAT, FORMAT_NAME
+from parity.report.rows_io import FORMAT, FORMAT_NAME, HASH
 
 _ALWAYS_WHOLE = (Row, Comparison, Slice, NonFinite, Standards)
 """Written with every field but absent ones; of the others what has its default is left out."""
@@ -48,6 +48,8 @@ def schema() -> dict[str, Any]:
     about = _descriptions(RunResult)
     counts = {verdict.value: {"type": "integer", "minimum": 0} for verdict in Verdict}
     properties: dict[str, Any] = {
+        HASH: {"type": "string", "description": "SHA-256 of all else, in JSON without white space "
+               "and with sorted keys: a file that was changed is refused."},
         "format_name": {"const": FORMAT_NAME},
         "format": {"const": FORMAT},
         "passed": {"type": "boolean", "description": "Whether something was compared, everything "

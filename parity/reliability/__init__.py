@@ -1,0 +1,1 @@
+"""What a reader must be able to trust, tried out: killing, damaging, fuzzing, bad places."""
