@@ -93,12 +93,14 @@ Hf32 = Annotated[
         metavar="NAME",
     ),
 ]
-Jit = Annotated[
-    bool,
+Modes = Annotated[
+    list[str] | None,
     typer.Option(
-        "--jit",
-        help="Compile the candidate's blocks (graph mode). Blocks and what is outside them are "
-        "compared; nothing inside them is.",
+        "--mode",
+        help="How the candidate executes: pynative, or graph, which compiles its blocks: they and "
+        "what is outside them are compared, nothing inside them is. Repeat for both in one report.",
+        show_default="pynative",
+        metavar="NAME",
     ),
 ]
 Plant = Annotated[
@@ -141,7 +143,7 @@ def run(
         ),
     ] = None,
     level: Level = DEFAULTS.level,
-    jit: Jit = False,
+    mode: Modes = None,
     device: Device = DEFAULTS.device,
     hf32: Hf32 = None,
     candidate: Candidate = DEFAULTS.candidate,
@@ -171,10 +173,10 @@ def run(
     from parity.report.terminal import verdict_line
 
     chosen = settings(
-        case, dtype, bundles, level=level, jit=jit, device=device, candidate=candidate,
-        reference=reference, checkpoint=checkpoint, cases_file=cases_file, plant=plant,
-        gates=gates, overrides=overrides, without=tuple(without or ()), hf32=tuple(hf32 or ()),
-        bundle=bundle,
+        case, dtype, bundles, modes=tuple(mode or DEFAULTS.modes), level=level, device=device,
+        candidate=candidate, reference=reference, checkpoint=checkpoint, cases_file=cases_file,
+        plant=plant, gates=gates, overrides=overrides, without=tuple(without or ()),
+        hf32=tuple(hf32 or ()), bundle=bundle,
     )  # fmt: skip
     if bundle is not None:
         from parity.portable_open import on_bundle

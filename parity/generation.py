@@ -43,9 +43,10 @@ def generation(
     case: Cases = None,
     dtype: Dtypes = None,
     count: Count = COUNT,
-    jit: Annotated[
-        bool, typer.Option("--jit", help="Compile the candidate's blocks (graph mode).")
-    ] = False,
+    mode: Annotated[
+        str,
+        typer.Option(help="How the candidate executes: pynative, or graph: compiled blocks."),
+    ] = Settings().mode,
     device: Annotated[
         str, typer.Option(help="Device of the candidate, such as CPU or Ascend:0.", metavar="NAME")
     ] = Settings.device,
@@ -66,7 +67,7 @@ def generation(
     Exit status 1 if a token is wrong.
     """
     chosen = _settings(
-        case, dtype, bundles, jit=jit, device=device, checkpoint=checkpoint,
+        case, dtype, bundles, modes=(mode,), device=device, checkpoint=checkpoint,
         cases_file=cases_file, plant=plant,
     )  # fmt: skip
     check = GenerationCheck(chosen, count, say=lambda line: typer.echo(line, err=True))

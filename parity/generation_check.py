@@ -18,8 +18,10 @@ from parity.core.errors import ParityError
 from parity.core.files import file_hash, locked
 from parity.core.generation import FORMAT, Generation, RowResult, judge_row
 from parity.core.numerics import precision
+from parity.core.rows import GRAPH
 from parity.core.store import json_hash
-from parity.session import Session, told
+from parity.execution import told
+from parity.session import Session
 from parity.settings import HERE, Settings, load_by_name
 
 GENERATORS = {"mindspore": "parity.adapters.mindspore_generation:MindSporeGenerator"}
@@ -116,7 +118,12 @@ class GenerationCheck:
             self._loaded = None
             self._loaded = (
                 dtype,
-                kind(settings.checkpoint, precision(dtype), settings.device, jit=settings.jit),
+                kind(
+                    settings.checkpoint,
+                    precision(dtype),
+                    settings.device,
+                    jit=settings.mode == GRAPH,
+                ),
             )
         return self._loaded[1]
 

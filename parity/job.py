@@ -14,7 +14,7 @@ from parity.core.errors import ParityError
 from parity.core.files import locked
 from parity.core.numerics import precision
 from parity.core.points import select
-from parity.core.rows import Row, RunResult, Verdict
+from parity.core.rows import Row, RunResult, Verdict, ran_in
 from parity.core.store import BundleWriter
 from parity.kernel_ledger import ledger_of
 from parity.provenance import provenance
@@ -25,7 +25,7 @@ from parity.settings import REFERENCES, Settings, load_by_name
 def run_job(
     settings: Settings, patterns: Sequence[str], report: Path | None
 ) -> tuple[RunResult, Path]:
-    """Compare every selected case and dtype, write the report, print the summary.
+    """Compare every selected case, dtype and mode, write the report, print the summary.
 
     Returns:
         The run, and the path of its page.
@@ -47,16 +47,19 @@ def run_job(
     say = partial(console.print, highlight=False)
     session = Session(settings, say=say, prove=True, look_into=True)
     session.validate()
-    shown = {point.name for point in select(session.points, patterns)}
-    # A dtype at a time, since changing it loads the candidate anew.
-    pairs = [(case, dtype) for dtype in settings.dtypes for case in session.cases]
+    seen = {p.name: p for mode in settings.modes for p in session.execution(mode).points}
+    shown = {point.name for point in select([*seen.values()], patterns)}
+    # A dtype and mode at a time, since changing them loads the candidate anew.
+    wanted = [(case, dtype, mode) for dtype in settings.dtypes for mode in settings.modes
+              for case in session.cases]  # fmt: skip
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("reference", total=None)
-        session.references.capture(pairs)
-        for number, (case, dtype) in enumerate(pairs, 1):
-            progress.update(task, description=f"{number}/{len(pairs)} {case.name} {dtype}")
-            session.run(case, dtype)
+        session.references.capture([(case, dtype) for case, dtype, _ in wanted])
+        for number, (case, dtype, mode) in enumerate(wanted, 1):
+            name = f"{case.name} {ran_in(dtype, mode)}"
+            progress.update(task, description=f"{number}/{len(wanted)} {name}")
+            session.run(case, dtype, mode=mode)
         progress.update(task, description="operator ledger")
         kernels, unmeasured = measured_kernels(session)
     result = result_of(session, started, shown)

@@ -67,7 +67,7 @@ def with_kernels(session: Session, rows: list[Row], evidence: Evidence) -> list[
     """
     if not any(map(open_to_explanation, rows)):
         return rows
-    bench = workbench_of(session, evidence.precision.name, session.points)
+    bench = workbench_of(session, evidence.precision.name, session.execution(evidence.mode).points)
     return rows if bench is None else explained(rows, evidence, bench)
 
 

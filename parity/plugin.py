@@ -1,4 +1,4 @@
-"""The pytest plugin: one test id per case, dtype and point, one run per case and dtype."""
+"""The pytest plugin: one test id per case, dtype, mode and point."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from parity.core.coverage import Coverage, coverages, ledger
 from parity.core.errors import ParityError
 from parity.core.looked_into import LookedInto
 from parity.core.numerics import PRECISIONS
-from parity.core.points import LEVELS, Point
-from parity.core.rows import Row, RunResult, Verdict
+from parity.core.points import LEVELS, Firing, Point
+from parity.core.rows import GRAPH, Row, RunResult, Verdict, ran_in
 from parity.counting import Counting
 from parity.session import Session
 from parity.settings import CANDIDATES, REFERENCES, Settings
@@ -28,10 +28,12 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--dtype", {"action": "append", "metavar": "NAME", "help": "only this dtype (repeatable)"}),
     ("--level", {"choices": LEVELS, "help": "block, or module to look inside blocks too"}),
     (
-        "--jit",
+        "--mode",
         {
-            "action": "store_true",
-            "help": "compile the candidate's blocks (graph mode); nothing inside them is compared",
+            "action": "append",
+            "metavar": "NAME",
+            "help": "pynative, or graph: compiled blocks, inside which nothing is compared "
+            "(repeatable)",
         },
     ),
     ("--device", {"help": "device of the candidate: CPU, Ascend:0"}),
@@ -55,6 +57,10 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+REPEATABLE = {"case": "cases", "dtype": "dtypes", "mode": "modes", "without": "without"}
+"""Options that are given once for each of several, and the settings that hold them all."""
+
+
 @dataclass
 class State:
     """What the plugin knows during one pytest session, in one process."""
@@ -64,13 +70,13 @@ class State:
     """The folder that was asked for; ``None``: among the runs."""
     started: float = field(default_factory=time.monotonic)
     session: Session | None = None
-    stages: dict[tuple[str, str], set[str]] = field(default_factory=dict)
-    """What the selected tests need, by case and dtype."""
-    selected: set[tuple[str, str, str]] = field(default_factory=set)
-    """(case, dtype, point) of every selected test."""
+    stages: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
+    """What the selected tests need, by case, dtype and mode."""
+    selected: set[tuple[str, str, str, str]] = field(default_factory=set)
+    """(case, dtype, mode, point) of every selected test."""
     asked: bool = False
     """Whether parity tests were selected, here or on a worker."""
-    told: set[tuple[str, str, str]] = field(default_factory=set)
+    told: set[tuple[str, str, str, str]] = field(default_factory=set)
     """Causes outside the selection that one failing victim has told about."""
     not_compared: list[str] = field(default_factory=list)
     """Cases that could not be run, with the reason."""
@@ -111,7 +117,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     names = [name.removeprefix("--").replace("-", "_") for name, _ in OPTIONS]
     given: dict[str, Any] = {name: config.getoption(name) for name in names}
-    for single, several in (("case", "cases"), ("dtype", "dtypes"), ("without", "without")):
+    for single, several in REPEATABLE.items():
         given[several] = tuple(given.pop(single) or ()) or None
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     if settings.bundle is not None:
@@ -139,7 +145,7 @@ def _on_bundle(settings: Settings, dtypes: tuple[str, ...] | None) -> Settings:
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Under ``-n``, send all tests of one case and dtype to one worker, so that it runs once.
+    """Under ``-n``, send all tests of one case, dtype and mode to one worker: it runs once.
 
     (xdist's own ``loadgroup`` renames tests, which pytest 9.2 does not let it do.)
     """
@@ -147,9 +153,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return None
     from xdist.scheduler import LoadScopeScheduling
 
+    dtypes = "|".join(PRECISIONS)
+
     class ByCase(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
         def _split_scope(self, nodeid: str) -> str:
-            found = re.search(r"parity/suites/.*\[(.+?-(?:" + "|".join(PRECISIONS) + r"))-", nodeid)
+            found = re.search(rf"parity/suites/.*\[(.+?-(?:{dtypes})(?:-{GRAPH})?)-", nodeid)
             return found[1] if found else nodeid
 
     return ByCase(config, log)
@@ -163,22 +171,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     state = metafunc.config.stash[STATE]
     session = _session(state)
     stage, *patterns = marker.args
-    params = []
-    # A dtype at a time, since changing it loads the candidate anew.
-    for dtype in state.settings.dtypes:
-        for case in session.cases:
-            for point in covered(session, case, stage, patterns):
-                params.append(
-                    pytest.param(
-                        (case, dtype, point, stage), id=f"{case.name}-{dtype}-{point.name}"
-                    )
-                )
+    # A dtype and mode at a time, since changing them loads the candidate anew.
+    params = [
+        pytest.param((case, dtype, mode, point, stage), id=bracketed(case, dtype, mode, point))
+        for dtype in state.settings.dtypes
+        for mode in state.settings.modes
+        for case in session.cases
+        for point in covered(session.schedule(case, [stage], mode), patterns)
+    ]
     metafunc.parametrize("parity_point", params, indirect=True)
 
 
-def covered(session: Session, case: Case, stage: str, patterns: Sequence[str]) -> list[Point]:
-    """Points of ``stage`` that occur in ``case`` and match one of the regular expressions."""
-    found = {f.point.name: f.point for f in session.schedule(case, [stage])}
+def bracketed(case: Case, dtype: str, mode: str, point: Point) -> str:
+    """The part of a test's name that is in brackets; the usual mode is left out of it."""
+    return "-".join([case.name, *ran_in(dtype, mode).split(), point.name])
+
+
+def covered(schedule: Sequence[Firing], patterns: Sequence[str]) -> list[Point]:
+    """The points of ``schedule`` that match one of the regular expressions."""
+    found = {firing.point.name: firing.point for firing in schedule}
     return [p for name, p in found.items() if any(re.fullmatch(x, name) for x in patterns)]
 
 
@@ -208,9 +219,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in empty]
     for item in items:
         if (params := _params(item)) is not None:
-            case, dtype, point, stage = params
-            state.stages.setdefault((case.name, dtype), {"preprocessing"}).add(stage)
-            state.selected.add((case.name, dtype, point.name))
+            case, dtype, mode, point, stage = params
+            state.stages.setdefault((case.name, dtype, mode), {"preprocessing"}).add(stage)
+            state.selected.add((case.name, dtype, mode, point.name))
 
 
 def _is_empty(item: pytest.Function) -> bool:
@@ -230,8 +241,9 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if reporter:
         state.session.say = lambda line: reporter.write_line(f"parity: {line}")
     state.session.selected = state.stages.keys()
+    needed = {(case, dtype) for case, dtype, _ in state.stages}
     wanted = [(c, d) for c in state.session.cases for d in state.settings.dtypes
-              if (c.name, d) in state.stages]  # fmt: skip
+              if (c.name, d) in needed]  # fmt: skip
     try:
         check_place(state.report)
         state.session.references.capture(wanted)
@@ -243,10 +255,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 @pytest.fixture
 def parity_point(request: pytest.FixtureRequest) -> PointCheck:
-    """One point of one case in one dtype; ``check()`` fails unless it passes."""
-    state = request.config.stash[STATE]
-    case, dtype, point, stage = request.param
-    return PointCheck(state, case, dtype, point, stage)
+    """One point of one case in one dtype and mode; ``check()`` fails unless it passes."""
+    return PointCheck(request.config.stash[STATE], *request.param)
 
 
 @dataclass(frozen=True)
@@ -256,19 +266,20 @@ class PointCheck:
     state: State
     case: Case
     dtype: str
+    mode: str
     point: Point
     stage: str
 
     def rows(self) -> list[Row]:
         """The point's rows in this stage, one a firing; the first call runs the case."""
         session = _session(self.state)
-        stages = self.state.stages[(self.case.name, self.dtype)]
+        stages = self.state.stages[(self.case.name, self.dtype, self.mode)]
         if self.state.problem is not None:
             pytest.fail(self.state.problem, pytrace=False)
         try:
-            found = session.run(self.case, self.dtype, stages)
+            found = session.run(self.case, self.dtype, stages, self.mode)
         except ParityError as error:
-            reason = f"{self.case.name} {self.dtype} could not run: {error}"
+            reason = f"{self.case.name} {ran_in(self.dtype, self.mode)} could not run: {error}"
             if reason not in self.state.not_compared:
                 self.state.not_compared.append(reason)
             pytest.fail(reason, pytrace=False)
@@ -291,7 +302,7 @@ class PointCheck:
 
     def _victim(self, row: Row) -> None:
         """Skip if the cause has a failing test of its own in this session; else fail once."""
-        cause = (self.case.name, self.dtype, row.cause or "")
+        cause = (self.case.name, self.dtype, self.mode, row.cause or "")
         if cause in self.state.selected or cause in self.state.told:
             pytest.skip(f"VICTIM of {row.cause}")
         self.state.told.add(cause)
@@ -302,7 +313,7 @@ class PointCheck:
 def failure(row: Row, firings: int, failing: int) -> str:
     """The text of a failing test."""
     often = f" (firing {row.firing}; {failing} of {firings} fail)" if firings > 1 else ""
-    return f"{row.verdict.value}: {row.point} in {row.case}, {row.dtype}{often}\n{row.message}"
+    return f"{row.verdict.value}: {row.point} in {row.case}, {row.ran_in}{often}\n{row.message}"
 
 
 def _params(item: pytest.Item) -> Any:
@@ -380,8 +391,9 @@ def _report(state: State, session: pytest.Session) -> None:
     if state.session is not None and state.session.results:
         facts = provenance(state.session, seconds)
     order = {name: n for n, name in enumerate(dict.fromkeys(row.case for row in state.rows))}
-    dtypes = state.settings.dtypes.index
-    rows = sorted(state.rows, key=lambda row: (dtypes(row.dtype), order[row.case], row.order))
+    dtypes, modes = state.settings.dtypes.index, state.settings.modes.index
+    rows = sorted(state.rows, key=lambda row: (dtypes(row.dtype), modes(row.mode),
+                                               order[row.case], row.order))  # fmt: skip
     seen = ledger(state.covered, tests=state.counting.counts)
     state.not_compared += state.counting.left_out
     state.not_compared += [reason for one in state.covered for reason in one.left_out]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -12,19 +11,19 @@ import numpy as np
 
 from parity.core.cases import Case, load_cases, select_cases
 from parity.core.coverage import Coverage, cover
-from parity.core.errors import ParityError, describe_exception
-from parity.core.holes import check_holes, matching, replaceable
+from parity.core.errors import ParityError
+from parity.core.holes import matching
 from parity.core.looked_into import LookedInto
 from parity.core.numerics import precision
 from parity.core.overrides import Override, check_overrides, load_overrides
 from parity.core.points import LEVELS, STAGES, Firing, Point
-from parity.core.rows import Row, Verdict
+from parity.core.rows import MODES, Row, Verdict, ran_in
 from parity.core.store import Bundle
 from parity.core.tolerance import Gates, load_gates
-from parity.core.trace import Trace
 from parity.core.verdict import Evidence, judge
 from parity.details import Looking, chosen
-from parity.device_choice import check_device, select_device
+from parity.device_choice import check_device
+from parity.execution import Execution
 from parity.portable_references import PortableReferences
 from parity.proofs import (
     inputs_agree,
@@ -34,16 +33,9 @@ from parity.proofs import (
     reference_against_itself,
 )
 from parity.references import References
-from parity.settings import (
-    CANDIDATES,
-    REFERENCES,
-    Settings,
-    load_by_name,
-    target,
-)
+from parity.settings import CANDIDATES, REFERENCES, Settings, target
 from parity.show_inputs import show
 from parity.sources import sources_of
-from parity.subjects import qwen2vl
 from parity.subjects.modules import read_config
 
 if TYPE_CHECKING:
@@ -52,7 +44,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """Runs each (case, dtype) once, when first asked for, and keeps its rows."""
+    """Runs each case in each dtype and mode once, when first asked for, and keeps its rows.
+
+    Where a mode can be named and is not, the first of the settings' modes is meant.
+    """
 
     settings: Settings
     say: Callable[[str], None] = lambda line: None
@@ -61,19 +56,20 @@ class Session:
     """Instead of each dtype's own."""
     observe: Callable[[Evidence], None] = lambda evidence: None
     """Called with what a run recorded, before it is let go: for other ways of judging it."""
-    results: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
-    failures: dict[tuple[str, str], ParityError] = field(default_factory=dict)
+    results: dict[tuple[str, str, str], list[Row]] = field(default_factory=dict)
+    """The rows by case, dtype and mode."""
+    failures: dict[tuple[str, str, str], ParityError] = field(default_factory=dict)
     """Runs that could not be made."""
     prove: bool = False
     """Whether every run proves itself first; measuring gates and planting faults do without."""
     look_into: bool = False
     """Whether to keep, for the report, where the errors of the rows that matter most are."""
-    selected: Collection[tuple[str, str]] | None = None
-    """(case, dtype) of everything that will be run; ``None``: every case in every dtype."""
+    selected: Collection[tuple[str, str, str]] | None = None
+    """(case, dtype, mode) of everything that will be run; ``None``: all that the settings name."""
     invalid: list[str] = field(default_factory=list)
     """Proofs that failed."""
     covered: list[Coverage] = field(default_factory=list)
-    """What was compared, one entry a case and dtype."""
+    """What was compared, one entry a case, dtype and mode."""
     looked: LookedInto = field(default_factory=LookedInto)
 
     @cached_property
@@ -92,15 +88,27 @@ class Session:
         """Every point at module level."""
         return self.references.declared
 
-    @cached_property
-    def points(self) -> list[Point]:
-        """The points of the selected level."""
-        depths = qwen2vl.read_depths(self.settings.checkpoint)
-        return qwen2vl.points(depths, self.settings.seen_level)
+    def execution(self, mode: str | None = None) -> Execution:
+        """The candidate in ``mode``."""
+        mode = mode or self.settings.mode
+        if mode not in self._executions:
+            self._executions[mode] = Execution(self.settings, mode, self.declared, self._loaded)
+        return self._executions[mode]
 
-    def schedule(self, case: Case, stages: Collection[str] = STAGES) -> list[Firing]:
+    @property
+    def points(self) -> list[Point]:
+        """The points that are seen in the first mode."""
+        return self.execution().points
+
+    def schedule(
+        self, case: Case, stages: Collection[str] = STAGES, mode: str | None = None
+    ) -> list[Firing]:
         """The firings of ``case`` in ``stages``, in execution order."""
-        return [f for f in qwen2vl.schedule(self.points, case) if f.stage in stages]
+        return self.execution(mode).schedule(case, stages)
+
+    def candidate(self, dtype: str) -> Any:
+        """The candidate in ``dtype``, in the first mode."""
+        return self.execution().candidate(dtype)
 
     def validate(self, judging: bool = True) -> None:
         """Check every setting that can be checked without running anything.
@@ -118,6 +126,7 @@ class Session:
             raise ParityError(
                 f"unknown level {self.settings.level!r}; there are: {', '.join(LEVELS)}"
             )
+        check_modes(self.settings.modes)
         for dtype in self.settings.dtypes:
             precision(dtype)
             if judging:
@@ -129,20 +138,24 @@ class Session:
         target(self.settings.reference, REFERENCES, "reference")
         if self.settings.plant is not None:
             find(self.settings.plant)
-        matching(self.settings.without, self.replaceable)
+        for mode in self.settings.modes:
+            matching(self.settings.without, self.execution(mode).replaceable)
 
-    def run(self, case: Case, dtype: str, stages: Collection[str] = STAGES) -> list[Row]:
-        """The rows of one case in one dtype: both executions of the candidate, judged.
+    def run(
+        self, case: Case, dtype: str, stages: Collection[str] = STAGES, mode: str | None = None
+    ) -> list[Row]:
+        """The rows of one case in one dtype and mode: both executions of the candidate, judged.
 
         Raises:
             ParityError: the reference or the candidate cannot be run at all.
         """
-        key = (case.name, dtype)
+        mode = mode or self.settings.mode
+        key = (case.name, dtype, mode)
         if key in self.failures:
             raise self.failures[key]  # what failed is not tried again for every test
         if key not in self.results:
             try:
-                self.results[key] = self._run(case, dtype, stages)
+                self.results[key] = self._run(case, dtype, stages, mode)
             except ParityError as error:
                 self.failures[key] = error
                 raise
@@ -164,7 +177,9 @@ class Session:
         fitting = [one for one in self.overrides if one.applies(dtype, settings.device, case)]
         return replace(gates, overrides=tuple(fitting))
 
-    def evidence(self, case: Case, dtype: str, stages: Collection[str] = STAGES) -> Evidence:
+    def evidence(
+        self, case: Case, dtype: str, stages: Collection[str] = STAGES, mode: str | None = None
+    ) -> Evidence:
         """Both executions of the candidate, not judged yet, beside the reference's record.
 
         Raises:
@@ -173,29 +188,30 @@ class Session:
         from parity.faults import planted
 
         with planted(self.settings.plant):
-            return self._execute(case, dtype, stages)
+            return self._execute(case, dtype, stages, mode or self.settings.mode)
 
-    def _run(self, case: Case, dtype: str, stages: Collection[str]) -> list[Row]:
+    def _run(self, case: Case, dtype: str, stages: Collection[str], mode: str) -> list[Row]:
         from parity.faults import planted
         from parity.kernel_ledger import with_kernels
 
-        thorough = self.prove and self.proven_on(dtype) == case.name
+        thorough = self.prove and self.proven_on(dtype, mode) == case.name
         # The candidate is loaded under the fault too: some faults are in the loading of weights.
         with planted(self.settings.plant):
-            evidence = self._execute(case, dtype, stages)
-            again = partial(self._free, case, dtype, evidence.bundle, stages, [])
+            evidence = self._execute(case, dtype, stages, mode)
+            free = self.execution(mode).free
+            again = partial(free, case, dtype, evidence.bundle, stages, [])
             failed = [*looking_changes_nothing(evidence.free, again)] if thorough else []
         self.observe(evidence)
-        schedule = self.schedule(case, stages)
+        schedule = self.schedule(case, stages, mode)
         rows = judge(schedule, evidence)
-        covered = cover(schedule, self.schedule(case), evidence, rows)
+        covered = cover(schedule, self.schedule(case, mode=mode), evidence, rows)
         self.covered.append(replace(covered, repeated=thorough))
         if self.prove:
             failed += proven_at_capture(evidence.bundle)
             failed += inputs_agree(evidence, rows)
             failed += reference_against_itself(schedule, evidence) if thorough else []
             failed += record_unchanged(schedule, evidence)  # last, so that it covers all of them
-            self.invalid += [f"{case.name} {dtype}: {reason}" for reason in failed]
+            self.invalid += [f"{case.name} {ran_in(dtype, mode)}: {reason}" for reason in failed]
         return self._explained(with_kernels(self, rows, evidence), evidence, case, schedule)
 
     def _explained(
@@ -206,7 +222,8 @@ class Session:
         if any(row.verdict is not Verdict.PASS for row in rows):
             from parity.hypotheses.rows import tried_on, with_suggestions
 
-            tried = tried_on(rows, evidence, self.points, case, self.settings.checkpoint)
+            points = self.execution(evidence.mode).points
+            tried = tried_on(rows, evidence, points, case, self.settings.checkpoint)
             rows = with_suggestions(rows, tried)
         if self.look_into:
             self._look_into(rows, evidence, case, schedule, tried)
@@ -226,7 +243,8 @@ class Session:
         wanted = self.looked.wanted(chosen(rows))
         if not wanted:
             return
-        candidate, looked = self.candidate(evidence.precision.name), self.looked
+        candidate = self.execution(evidence.mode).candidate(evidence.precision.name)
+        looked = self.looked
         looked.details += looking.details(wanted)
         if case.name not in looked.inputs:
             looked.inputs[case.name] = show(case, evidence.bundle, candidate, merge)
@@ -235,113 +253,37 @@ class Session:
         points = [point for point in self.declared if point.name in told - looked.sources.keys()]
         looked.sources |= sources_of(candidate, points, evidence.bundle)
 
-    def _execute(self, case: Case, dtype: str, stages: Collection[str]) -> Evidence:
+    def _execute(self, case: Case, dtype: str, stages: Collection[str], mode: str) -> Evidence:
         """Both executions of the candidate, beside the reference's record."""
-        gates = self.gates_for(dtype, case.name)
+        gates, execution = self.gates_for(dtype, case.name), self.execution(mode)
         bundle = self.references.open(case, dtype)
         return Evidence(
             case=case.name,
             precision=precision(dtype),
             gates=gates,
             bundle=bundle,
-            free=self._free(case, dtype, bundle, stages, self.points),
-            forced=self._forced(dtype, bundle, stages),
-            holes=self.holes(dtype),
-            level=self.settings.seen_level,
-            mode=self.settings.mode,
+            free=execution.free(case, dtype, bundle, stages, execution.points),
+            forced=execution.forced(dtype, bundle, stages),
+            holes=execution.holes(dtype),
+            level=self.settings.level_in(mode),
+            mode=mode,
             padding=padding(bundle),
         )
 
-    def proven_on(self, dtype: str) -> str | None:
+    def proven_on(self, dtype: str, mode: str) -> str | None:
         """The case whose run is repeated without hooks: the one with the smallest bundle."""
-        every = [(case.name, one) for one in self.settings.dtypes for case in self.cases]
-        wanted = every if self.selected is None else self.selected
         sizes = [
             (size, case.name)
             for case in self.cases
-            if (case.name, dtype) in wanted
+            if (self.selected is None or (case.name, dtype, mode) in self.selected)
             and (size := self.references.size(case, dtype)) is not None
         ]
         return min(sizes)[1] if sizes else None
 
-    def _free(
-        self,
-        case: Case,
-        dtype: str,
-        bundle: Bundle,
-        stages: Collection[str],
-        points: Sequence[Point],
-    ) -> Trace:
-        """The candidate as its user runs it, preprocessing included, recording ``points``."""
-        candidate, trace = self.candidate(dtype), Trace()
-        with self._standing_in(dtype, bundle):
-            for call, tokens in zip(case.calls, bundle.tokens, strict=True):
-                # What goes wrong here is a finding about the candidate, not the end of the run.
-                try:
-                    inputs = candidate.preprocess(call)
-                except Exception as error:
-                    trace.stopped = describe_exception(error)
-                    return trace
-                trace.extend(candidate.free(inputs, tokens, points, stages, chunks=case.chunks))
-                if trace.stopped:
-                    return trace
-        return trace
-
-    def _forced(self, dtype: str, bundle: Bundle, stages: Collection[str]) -> Trace:
-        """The candidate with every module on the reference's inputs."""
-        with self._standing_in(dtype, bundle):
-            trace: Trace = self.candidate(dtype).forced(bundle, self.points, stages)
-        return trace
-
-    def holes(self, dtype: str) -> tuple[str, ...]:
-        """The modules that the candidate does not have yet, and that are left out on purpose.
-
-        Raises:
-            ParityError: the reference's values cannot stand in for one.
-        """
-        return check_holes(self.candidate(dtype).holes(), self.replaceable)
-
-    @cached_property
-    def replaceable(self) -> dict[str, list[Point]]:
-        """The modules that the reference's values can stand in for, with their results.
-
-        In graph mode nothing inside a block is called, so nothing there can be replaced.
-        """
-        return replaceable(self.points if self.settings.jit else self.declared)
-
-    def _standing_in(self, dtype: str, bundle: Bundle) -> AbstractContextManager[None]:
-        """Let the reference's values stand in for what the candidate does not have."""
-        results = {path: self.replaceable[path] for path in self.holes(dtype)}
-        if not results:
-            return nullcontext()
-        standing_in: AbstractContextManager[None] = self.candidate(dtype).standing_in(
-            results, bundle
-        )
-        return standing_in
-
-    def candidate(self, dtype: str) -> Any:
-        """The candidate in ``dtype``; one is kept, since a case needs only one at a time."""
-        if self._loaded is None or self._loaded[0] != dtype:
-            settings = self.settings
-            kind = load_by_name(settings.candidate, CANDIDATES, "candidate")
-            self._loaded = None
-            select_device(kind, settings)
-            try:
-                loaded = kind(
-                    settings.checkpoint, precision(dtype), settings.device, jit=settings.jit
-                )
-            except ParityError:
-                raise
-            except Exception as error:
-                raise ParityError(f"the candidate cannot be loaded: {told(error)}") from error
-            if settings.without:
-                loaded.leave_out(matching(settings.without, self.replaceable))
-            self._loaded = (dtype, loaded)
-        return self._loaded[1]
-
     def device_facts(self) -> dict[str, str]:
         """What the candidate that ran says of its device; nothing if none ran, or it is silent."""
-        asked = getattr(self._loaded[1], "device_facts", None) if self._loaded else None
+        loaded = next(iter(self._loaded.values()), None)
+        asked = getattr(loaded, "device_facts", None)
         try:
             return dict(asked(self.settings.device)) if asked is not None else {}
         except Exception:  # of a candidate of somebody's own: no reason to lose a finished run
@@ -351,16 +293,24 @@ class Session:
         """The same session with a fault planted, on the candidate that is loaded here."""
         settings = replace(self.settings, plant=fault)
         return replace(self, settings=settings, results={}, failures={}, invalid=[],
-                       covered=[], looked=LookedInto())  # fmt: skip
+                       covered=[], looked=LookedInto(), _loaded=dict(self._loaded))  # fmt: skip
 
-    _loaded: tuple[str, Any] | None = field(default=None, repr=False)
+    _loaded: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
+    """The candidate that is loaded, shared by all modes."""
+    _executions: dict[str, Execution] = field(default_factory=dict, init=False, repr=False)
     _gates: dict[str, Gates] = field(default_factory=dict, repr=False)
     """Those read so far."""
 
 
-def told(error: Exception) -> str:
-    """The message of an error that the port means for its user; any other with its place."""
-    return str(error) if type(error).__name__ == "Qwen2VLError" else describe_exception(error)
+def check_modes(modes: Sequence[str]) -> None:
+    """Check the names of modes.
+
+    Raises:
+        ParityError: there is no such mode, or none is named.
+    """
+    unknown = [mode for mode in modes or ("",) if mode not in MODES]
+    if unknown:
+        raise ParityError(f"unknown mode {unknown[0]!r}; there are: {', '.join(MODES)}")
 
 
 def padding(bundle: Bundle) -> Any:

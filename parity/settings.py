@@ -33,8 +33,8 @@ class Settings:
     cases: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("fp32",)
     level: str = "module"
-    jit: bool = False
-    """Run the candidate's blocks as compiled graphs, inside which nothing can be seen."""
+    modes: tuple[str, ...] = (PYNATIVE,)
+    """How the candidate executes, of `parity.core.rows.MODES`; each mode is a run of its own."""
     device: str = "CPU"
     hf32: tuple[str, ...] = ()
     """What may compute in HF32 on Ascend: ``matmul``, ``conv``."""
@@ -52,14 +52,13 @@ class Settings:
     """File of overrides."""
 
     @property
-    def seen_level(self) -> str:
-        """The level of the points that are declared: in graph mode blocks and what is outside."""
-        return "block" if self.jit else self.level
-
-    @property
     def mode(self) -> str:
-        """How the candidate executes, by MindSpore's names."""
-        return GRAPH if self.jit else PYNATIVE
+        """The first mode: of whatever runs in one alone."""
+        return self.modes[0]
+
+    def level_in(self, mode: str) -> str:
+        """The level of the points that are declared: in graph mode blocks and what is outside."""
+        return "block" if mode == GRAPH else self.level
 
 
 def target(name: str, known: dict[str, str], what: str) -> tuple[str, str]:

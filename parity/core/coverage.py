@@ -15,7 +15,7 @@ import numpy as np
 from parity.core.compared import padding_of
 from parity.core.errors import ParityError
 from parity.core.points import STAGES, Firing
-from parity.core.rows import Row, Verdict
+from parity.core.rows import PYNATIVE, Row, Verdict, ran_in
 from parity.core.trace import Array, Tap, Trace
 from parity.core.vacuous import CONSTANT_BY_NATURE, FLOATS, is_constant, kept
 from parity.core.verdict import Evidence
@@ -23,7 +23,10 @@ from parity.core.verdict import Evidence
 
 @dataclass(frozen=True)
 class Coverage:
-    """What was compared of one case in one dtype. Names carry their firing, after the first."""
+    """What was compared of one case in one dtype and mode.
+
+    Names carry their firing, after the first.
+    """
 
     case: str
     dtype: str
@@ -65,19 +68,20 @@ class Coverage:
     """What rounding the weights to the dtype alone moves the logits by, end to end, relative."""
     repeated: bool = False
     """Whether this case was the one that is run again, and compared with itself, as a proof."""
+    mode: str = PYNATIVE
 
     @property
     def left_out(self) -> list[str]:
         """What fails the run although no row tells of it, each with its reason."""
         return [
-            f"{self.case} {self.dtype}: the reference's record holds more of {name} than is "
-            "declared; declare every firing in the subject's schedule"
+            f"{self.case} {ran_in(self.dtype, self.mode)}: the reference's record holds more of "
+            f"{name} than is declared; declare every firing in the subject's schedule"
             for name in self.undeclared
         ]
 
 
 def ledger(covered: Sequence[Coverage], **counts: object) -> dict[str, object]:
-    """What a run compared, as `RunResult` carries it: an entry a case and dtype, and counts."""
+    """What a run compared, as `RunResult` carries it: an entry for each, and counts."""
     return {"runs": [asdict(one) for one in covered], **counts}
 
 
@@ -132,6 +136,7 @@ def cover(
         padding=max((row.excluded_rows for row in rows), default=0),
         overridden={row.point: row.override for row in rows if row.override is not None},
         weight_rounding=_weight_rounding(schedule, evidence),
+        mode=evidence.mode,
     )
 
 

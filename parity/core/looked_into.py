@@ -74,7 +74,7 @@ def most_urgent(details: list[Detail], rows: list[Row]) -> list[Detail]:
         if row is None:
             continue
         rank = urgency(row)
-        place = (row.case, row.dtype, rank)
+        place = (row.case, row.ran_in, rank)
         nearest = -used(row) if rank == PASSING else 0.0
         ranked.append(((rank, places[place], nearest, number), one))
         places[place] += 1

@@ -12,6 +12,12 @@ from parity.core.sources import Source
 from parity.core.standards import Standards
 
 PYNATIVE, GRAPH = "pynative", "graph"
+MODES = (PYNATIVE, GRAPH)
+
+
+def ran_in(dtype: str, mode: str) -> str:
+    """The dtype, and the mode where it is not the usual one: ``bf16``, ``bf16 graph``."""
+    return dtype if mode == PYNATIVE else f"{dtype} {mode}"
 
 
 class Verdict(str, Enum):
@@ -195,8 +201,8 @@ class Row:
 
     @property
     def ran_in(self) -> str:
-        """The dtype, and the mode where it is not the usual one: ``bf16``, ``bf16 graph``."""
-        return self.dtype if self.mode == PYNATIVE else f"{self.dtype} {self.mode}"
+        """The dtype, and the mode where it is not the usual one."""
+        return ran_in(self.dtype, self.mode)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from parity.core.detail import Detail
-from parity.core.rows import GRAPH, Row, RunResult
+from parity.core.rows import PYNATIVE, Row, RunResult
 from parity.report.text import MESSAGE_LIMIT, clean
 
 
@@ -38,8 +38,8 @@ def _run(row: Row, result: RunResult) -> str:
     """Run the point's case and dtype again, as this run did."""
     words = ["python", "-m", "parity", "run", "--case", row.case, "--dtype", row.dtype]
     words += ["--point", row.point]
-    if row.mode == GRAPH:
-        words.append("--jit")
+    if row.mode != PYNATIVE:
+        words += ["--mode", row.mode]
     planted = result.provenance.get("planted fault")
     if isinstance(planted, str) and planted != "none":
         words += ["--plant", planted]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.core.coverage import Coverage, coverages
-from parity.core.rows import RunResult
+from parity.core.rows import RunResult, ran_in
 from parity.report.text import clean, number, plural
 
 NAMES_SHOWN = 8
@@ -30,7 +30,7 @@ class LedgerView:
     """Declared against fired, on both sides."""
     notes: tuple[Note, ...]
     runs: tuple[tuple[str, ...], ...]
-    """A line for every case and dtype, in the order of ``headings``."""
+    """A line for every case, dtype and mode, in the order of ``headings``."""
     headings: tuple[str, ...]
 
 
@@ -65,7 +65,7 @@ def _notes(runs: Sequence[Coverage]) -> Iterable[Note]:
     absent = sum(one.absent for one in runs)
     tokens = sum(one.no_token_figure for one in runs)
     channels = sum(one.no_channel_figure for one in runs)
-    repeated = [f"{one.case} {one.dtype}" for one in runs if one.repeated]
+    repeated = [f"{one.case} {ran_in(one.dtype, one.mode)}" for one in runs if one.repeated]
     yield from _named(
         "constant", runs, "constant in the reference", "a pass would prove nothing", True
     )
@@ -100,7 +100,9 @@ def _notes(runs: Sequence[Coverage]) -> Iterable[Note]:
     for name, why in overridden.items():
         yield Note(f"{clean(name)} judged by an override", clean(why), False)
     if repeated:
-        yield Note(f"repeated as a proof: {_list(repeated)}", "the smallest of each dtype", False)
+        yield Note(
+            f"repeated as a proof: {_list(repeated)}", "the smallest of each dtype and mode", False
+        )
 
 
 def _rounding(runs: Sequence[Coverage]) -> Iterable[Note]:
@@ -147,8 +149,8 @@ def _lines(runs: Sequence[Coverage]) -> tuple[tuple[str, ...], ...]:
     """The table, a line an entry."""
     return tuple(
         (
-            clean(one.case), clean(one.dtype), f"{one.declared:,}", f"{one.reference:,}",
-            f"{one.free:,}", f"{one.forced:,} of {one.forced_declared:,}",
+            clean(one.case), clean(ran_in(one.dtype, one.mode)), f"{one.declared:,}",
+            f"{one.reference:,}", f"{one.free:,}", f"{one.forced:,} of {one.forced_declared:,}",
             str(len(one.constant)), f"{one.padding:,}",
             ", ".join(map(clean, one.stages_left_out)) or "-", "yes" if one.repeated else "-",
         )

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from parity.core.errors import ParityError
 from parity.core.points import Point
-from parity.core.rows import Row, Verdict
+from parity.core.rows import PYNATIVE, Row, Verdict
 from parity.repro.folder import check_buildable
 from parity.settings import CANDIDATES, Settings
 
@@ -24,26 +24,26 @@ def command_line(settings: Settings, point: Point, row: Row) -> str:
     """
     words = ["python", "-m", "parity"]
     where = ["--case", row.case, "--dtype", row.dtype]
-    if row.verdict is Verdict.GUILTY and stands_alone(settings, point):
+    if row.verdict is Verdict.GUILTY and row.mode == PYNATIVE and stands_alone(settings, point):
         more = ["--firing", str(row.firing)] if row.firing else []
         folder = f"repro-{point.name}"
         return shlex.join(
             [*words, "repro", point.name, "-o", folder, *where, *more, *_options(settings, SHARED)]
         )
-    flags = ["--jit"] if settings.jit else []
+    flags = [] if row.mode == PYNATIVE else ["--mode", row.mode]
     flags += [word for pattern in settings.without for word in ("--without", pattern)]
     named = _options(settings, (*SHARED, *RUN_ONLY))
     return shlex.join([*words, "run", *where, "--point", point.name, *flags, *named])
 
 
 def stands_alone(settings: Settings, point: Point) -> bool:
-    """Whether `repro` can build the point's module: one of the port's, run as it is written."""
+    """Whether `repro` can build the point's module: one of the port's."""
     own = settings.candidate in ("mindspore", CANDIDATES["mindspore"])
     try:
         check_buildable(point)
     except ParityError:
         return False
-    return own and not settings.jit
+    return own
 
 
 def _options(settings: Settings, names: tuple[str, ...]) -> list[str]:

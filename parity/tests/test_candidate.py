@@ -64,7 +64,7 @@ def test_every_declared_point_fires_in_both_runs():
 def test_further_calls_and_parts_fire_as_often_as_declared(name):
     several = Session(Settings(cases=(name,)))
     case, found = several.cases[0], several.references.open(several.cases[0], "fp32")
-    free = several._free(case, "fp32", found, STAGES, several.points)
+    free = several.execution().free(case, "fp32", found, STAGES, several.points)
     forced = several.candidate("fp32").forced(found, several.points, STAGES)
     expected = Counter(firing.point.name for firing in several.schedule(case))
     for point, count in expected.items():

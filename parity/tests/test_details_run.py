@@ -21,7 +21,7 @@ from parity.core.detail import (
 )
 from parity.core.inputs_shown import InputsShown, Picture
 from parity.core.looked_into import MOST, LookedInto, most_urgent, urgency
-from parity.core.rows import RunResult, Verdict
+from parity.core.rows import GRAPH, RunResult, Verdict
 from parity.job import result_of
 from parity.places import MOST as CELLS
 from parity.report.details import details_view
@@ -250,8 +250,10 @@ def test_the_command_names_what_is_not_as_usual(tmp_path):
         f"{plain} --firing 3 --device Ascend:0 --checkpoint '{tmp_path}/a b' --plant ln-eps"
     )
     run_it = "python -m parity run --case decoding --dtype bf16 --point visual."
-    for settings in (replace(usual, jit=True), replace(usual, candidate="mine.port:Port")):
-        assert command_line(settings, merger, failing("visual.merger")).startswith(run_it)
+    mine = replace(usual, candidate="mine.port:Port")
+    assert command_line(mine, merger, failing("visual.merger")).startswith(run_it)
+    compiled = replace(failing("visual.merger"), mode=GRAPH)
+    assert command_line(usual, merger, compiled) == f"{run_it}merger --mode graph"
     assert command_line(usual, ids, failing("visual.position_ids")).startswith(run_it)
 
 

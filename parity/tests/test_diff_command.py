@@ -182,7 +182,7 @@ def real(tmp_path_factory):
         ("port", ["--dtype", "fp32", "--dtype", "bf16"], 0),
         ("again", ["--dtype", "fp32", "--dtype", "bf16"], 0),
         ("fault", ["--dtype", "fp32", "--plant", "quick-gelu-as-gelu"], 1),
-        ("compiled", ["--jit"], 0),
+        ("compiled", ["--mode", "graph"], 0),
     ):
         done = parity("run", "--case", "single-image", "--report", folder / name, *options)
         assert done.returncode == status, done.stderr

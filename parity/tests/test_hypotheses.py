@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from parity.core.rows import Verdict
+from parity.core.rows import PYNATIVE, Verdict
 from parity.faults import catalogue as faults
 from parity.hypotheses import catalogue, fit, matches, suggest, trials, tried
 from parity.hypotheses.hypothesis import Alternative, Hypothesis
@@ -123,7 +123,7 @@ def session(fault, case, dtype="fp32"):
 
 
 def rows(fault, case, dtype="fp32"):
-    return session(fault, case, dtype)[0].results[case, dtype]
+    return session(fault, case, dtype)[0].results[case, dtype, PYNATIVE]
 
 
 def failures(fault, case, dtype="fp32"):

@@ -17,8 +17,8 @@ ROOT = Path(parity.__file__).parent.parent
 OURS = {"parity", "qwen2vl_ms"}
 REFERENCE = {"torch", "torchvision", "transformers"}
 FRAMEWORKS = {*REFERENCE, "mindspore", "jax", "tensorflow"}
-ABOVE_CORE = {"parity.session", "parity.settings", "parity.plugin", "parity.job",
-              "parity.calibrate", "parity.calibration_data", "parity.prune",
+ABOVE_CORE = {"parity.session", "parity.settings", "parity.execution", "parity.plugin",
+              "parity.job", "parity.calibrate", "parity.calibration_data", "parity.prune",
               "parity.kernel_ledger", "parity.__main__",
               "parity.suites"}  # fmt: skip
 

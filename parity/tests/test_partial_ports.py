@@ -13,7 +13,7 @@ import pytest
 from parity.core.errors import ParityError
 from parity.core.holes import check_holes, hole_around, matching, outermost, replaceable
 from parity.core.numerics import precision
-from parity.core.rows import RunResult, Verdict
+from parity.core.rows import GRAPH, RunResult, Verdict
 from parity.core.verdict import Evidence, judge
 from parity.report.html import render
 from parity.report.terminal import summary_lines
@@ -227,7 +227,7 @@ def test_a_module_left_out_twice_too_often_says_so(bundle):
 
 @pytest.mark.parametrize(
     ("settings", "pattern"),
-    [({}, "nonsense"), ({}, "visual"), ({"jit": True}, "visual.blocks.0.attn")],
+    [({}, "nonsense"), ({}, "visual"), ({"modes": (GRAPH,)}, "visual.blocks.0.attn")],
 )
 def test_a_pattern_that_names_nothing_is_an_error_before_the_run(settings, pattern):
     with pytest.raises(ParityError, match="names no module with a declared result"):

@@ -102,17 +102,29 @@ def test_several_dtypes_have_ids_verdicts_and_rows_of_their_own(tmp_path):
 
 
 def test_graph_mode_looks_at_blocks_only_and_says_so(tmp_path):
-    done = run(tmp_path, "-q", "--jit", "--case", "text-only", "-k", "layer")
+    modes = ("--mode", "graph", "--mode", "pynative")
+    done = run(tmp_path, "-v", *modes, "--case", "text-only", "-k", "layer and not layers.0.")
     assert done.returncode == 0, done.stdout
-    assert outcomes(done)["passed"] == 3
+    assert "test_layer[text-only-fp32-graph-language_model.layers.0]" in done.stdout
+    assert "test_layer[text-only-fp32-language_model.layers.0]" in done.stdout
     assert "nothing inside it is declared" in done.stdout.replace("\n    ", " ")
     assert "fp32 graph" in done.stdout
     saved = json.loads((tmp_path / "report" / "rows.json").read_text())
-    assert {row["mode"] for row in saved["rows"]} == {"graph"}
-    points = {row["point"] for row in saved["rows"]}
+    assert list(dict.fromkeys(row["mode"] for row in saved["rows"])) == ["graph", "pynative"]
+    points = {row["point"] for row in saved["rows"] if row["mode"] == "graph"}
     assert {"language_model.layers.0", "language_model.norm", "lm_head"} <= points
     assert not [point for point in points if "self_attn" in point or "mlp" in point]
-    assert (saved["provenance"]["mode"], saved["provenance"]["level"]) == ("graph", "block")
+    inside = {row["point"] for row in saved["rows"] if row["mode"] == "pynative"} - points
+    assert "language_model.layers.1.mlp" in inside
+    assert saved["provenance"]["mode"] == "graph, pynative"
+    assert saved["provenance"]["level"] == "block, module"
+    assert [one["mode"] for one in saved["ledger"]["runs"]] == ["graph", "pynative"]
+
+
+def test_a_mode_that_is_none_is_an_error_before_anything_runs(tmp_path):
+    done = run(tmp_path, "--mode", "jit")
+    assert done.returncode == 4
+    assert "unknown mode 'jit'; there are: pynative, graph" in done.stdout + done.stderr
 
 
 def test_a_fault_is_one_failure_that_explains_the_rest(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from parity.core.numerics import PRECISIONS
-from parity.core.rows import Kind, Verdict
+from parity.core.rows import GRAPH, Kind, Verdict
 from parity.session import Session
 from parity.settings import Settings
 
@@ -103,5 +103,5 @@ def test_a_fault_in_graph_mode_is_charged_to_its_block(monkeypatch):
         return x * 1.01
 
     monkeypatch.setattr(ops, "silu", larger)
-    found = blamed(rows_of("fp32", jit=True))
+    found = blamed(rows_of("fp32", modes=(GRAPH,)))
     assert set(found) == {f"language_model.layers.{n}" for n in range(3)}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parity.core.numerics import precision
-from parity.core.rows import Verdict
+from parity.core.rows import GRAPH, PYNATIVE, Verdict
 from parity.core.store import tensor_name
 from parity.core.trace import Trace
 from parity.core.verdict import Evidence, judge
@@ -312,10 +312,11 @@ def test_a_record_changed_during_the_run_makes_it_invalid(monkeypatch):
 def test_the_run_is_repeated_on_the_smallest_selected_case_only(monkeypatch):
     session = Session(Settings(cases=("single-image", "text-only")), prove=True)
     session.references.capture([(case, "fp32") for case in session.cases])
-    assert session.proven_on("fp32") == "text-only"
-    session.selected = {("single-image", "fp32")}
-    assert session.proven_on("fp32") == "single-image"
-    assert session.proven_on("bf16") is None
+    assert session.proven_on("fp32", PYNATIVE) == "text-only"
+    session.selected = {("single-image", "fp32", PYNATIVE)}
+    assert session.proven_on("fp32", PYNATIVE) == "single-image"
+    assert session.proven_on("fp32", GRAPH) is None
+    assert session.proven_on("bf16", PYNATIVE) is None
 
 
 def test_an_invalid_run_exits_with_status_two_and_says_so(tmp_path):

@@ -153,7 +153,7 @@ def test_commands_repeat_the_run_as_it_was():
     (again,) = commands(first, result)
     assert again.text == (
         f"python -m parity run --case 'two images' --dtype fp32 --point {GUILTY_POINT} "
-        "--jit --plant ln-eps"
+        "--mode graph --plant ln-eps"
     )
     alone = Detail("two images", "fp32", "graph", GUILTY_POINT, 0, "vision_attn", "repro it")
     assert commands(first, dataclasses.replace(result, details=[alone]))[0].text == "repro it"
