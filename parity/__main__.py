@@ -19,6 +19,7 @@ from parity.history.commands import app as history_app
 from parity.history.place import NOWHERE, History, NoHistory
 from parity.history.trend import trend
 from parity.kernel_ledger import kernels
+from parity.msprobe.command import import_msprobe
 from parity.options import (
     COULD_NOT_RUN,
     Bundles,
@@ -255,6 +256,7 @@ app.command()(diff)
 app.command()(prune)
 app.command()(trend)
 app.command()(schema)
+app.command(name="import-msprobe")(import_msprobe)
 app.add_typer(history_app, name="history")
 
 

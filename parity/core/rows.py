@@ -13,6 +13,8 @@ from parity.core.standards import Standards
 
 PYNATIVE, GRAPH = "pynative", "graph"
 MODES = (PYNATIVE, GRAPH)
+DUMPED = "dumped"
+"""Nothing was executed: the values are those of a dump, and how it was made is not known."""
 
 
 def ran_in(dtype: str, mode: str) -> str:

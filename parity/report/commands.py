@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from parity.core.detail import Detail
-from parity.core.rows import PYNATIVE, Row, RunResult
+from parity.core.rows import DUMPED, PYNATIVE, Row, RunResult
 from parity.report.text import MESSAGE_LIMIT, clean
 
 
@@ -36,6 +36,8 @@ def _same(row: Row, detail: Detail) -> bool:
 
 def _run(row: Row, result: RunResult) -> str:
     """Run the point's case and dtype again, as this run did."""
+    if row.mode == DUMPED:
+        return clean(str(result.provenance.get("command", "")), MESSAGE_LIMIT)
     words = ["python", "-m", "parity", "run", "--case", row.case, "--dtype", row.dtype]
     words += ["--point", row.point]
     if row.mode != PYNATIVE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.core.rows import GRAPH, Row, RunResult, Verdict
+from parity.core.rows import DUMPED, GRAPH, Row, RunResult, Verdict
 from parity.report.commands import Command, commands
 from parity.report.figures import at_fault, end_figure, local_figure, was_compared
 from parity.report.groups import Group
@@ -128,7 +128,12 @@ def detail(result: RunResult, groups: Sequence[Group]) -> str:
 
 
 def _unseen(result: RunResult) -> str:
-    """Say, of a run in graph mode, what it cannot see."""
+    """Say, of a dump and of a run in graph mode, what they cannot see."""
+    if any(row.mode == DUMPED for row in result.rows):
+        return (
+            " These are the values of a dump: local is on each module's own dumped inputs, and "
+            "what the dump does not hold was not compared."
+        )
     if all(row.mode != GRAPH for row in result.rows):
         return ""
     return " In graph mode each block is one compiled function: nothing inside it is declared."

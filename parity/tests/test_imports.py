@@ -80,6 +80,13 @@ RULES = (
     forbid("parity/adapters/torch*.py", {"mindspore", "qwen2vl_ms"}),
     forbid("parity/adapters/mindspore_*.py", REFERENCE),
     forbid("parity/adapters/*.py", ABOVE_CORE | {"parity.report", "parity.faults"}),
+    allow(
+        "parity/msprobe/[!m]*.py",
+        "numpy typer rich tomli tomllib",
+        "parity.core parity.subjects parity.msprobe parity.options parity.provenance "
+        "parity.report parity.runs parity.session parity.settings",
+    ),
+    forbid("parity/msprobe/make_*.py", {"parity.session", "parity.job", "parity.report"}),
     forbid("parity/faults/*.py", REFERENCE | ABOVE_CORE | {"parity.adapters"}),
     forbid("parity/*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms"}),
     forbid("parity/bench/torch_*.py", {"mindspore", "qwen2vl_ms"}),
