@@ -41,7 +41,7 @@ def on_bundle(settings: Settings, dtypes: tuple[str, ...] | None) -> Settings:
     manifest = open_manifest(folder)
     verify(folder, manifest)
     wanted = dtypes or manifest.dtypes
-    _check_dtypes(wanted, manifest, settings.bundle)
+    _check_asked(settings.cases, wanted, manifest, settings.bundle)
     checkpoint = settings.checkpoint
     if manifest.carries_checkpoint and checkpoint == Settings.checkpoint:
         checkpoint = folder / CHECKPOINT
@@ -51,15 +51,18 @@ def on_bundle(settings: Settings, dtypes: tuple[str, ...] | None) -> Settings:
                    checkpoint=checkpoint, reference=reference)  # fmt: skip
 
 
-def _check_dtypes(dtypes: tuple[str, ...], manifest: Manifest, where: Path) -> None:
-    """Refuse dtypes that the bundle holds no reference of."""
+def _check_asked(
+    cases: tuple[str, ...], dtypes: tuple[str, ...], manifest: Manifest, where: Path
+) -> None:
+    """Refuse cases and dtypes that the bundle holds no reference of."""
     there = {record.dtype for record in manifest.records}
-    lacking = [dtype for dtype in dtypes if precision(dtype).reference not in there]
+    lacking = [case for case in cases if case not in manifest.cases]
+    lacking += [dtype for dtype in dtypes if precision(dtype).reference not in there]
     if lacking:
         raise ParityError(
             f"{where} has no reference for {', '.join(lacking)}; it was made for "
-            f"{', '.join(manifest.dtypes)}. Make one with more where PyTorch is: "
-            "`python -m parity bundle --dtypes ...`"
+            f"{', '.join(manifest.cases)} in {', '.join(manifest.dtypes)}. Make one with more "
+            "where PyTorch is: `python -m parity bundle`"
         )
 
 
