@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,26 +46,44 @@ def write_checkpoint(source: Path, seed: int, target: Path) -> None:
     Raises:
         ParityError: a file cannot be read or written.
     """
-    from safetensors.numpy import save_file
-
     rng = np.random.default_rng([seed, 2])
     shapes = dict(sorted(_shapes(source)))
-    weights = {name: random_weight(name, shape, rng) for name, shape in shapes.items()}
-    make_massive(weights, _text_config(source), rng)
+    weights = {name: scaled(name, rng.standard_normal(shape, dtype=np.float32))
+               for name, shape in shapes.items()}  # fmt: skip
+    config = read_config(source)
+    make_massive(weights, config.get("text_config", config), rng)
     weights = {name: representable(weight) for name, weight in weights.items()}
+    save_checkpoint(source, weights, target)
+
+
+def save_checkpoint(
+    source: Path,
+    weights: dict[str, Weight],
+    target: Path,
+    texts: Mapping[str, str] | None = None,
+) -> None:
+    """Write ``weights`` to ``target``, with all else of ``source`` or the ``texts`` in its place.
+
+    Raises:
+        ParityError: a file cannot be read or written.
+    """
+    from safetensors.numpy import save_file
+
     try:
         target.mkdir(parents=True, exist_ok=True)
         for path in source.iterdir():
             if path.is_file() and ".safetensors" not in path.name:
                 shutil.copyfile(path, target / path.name)
+        for name, text in (texts or {}).items():
+            (target / name).write_text(text, encoding="utf-8")
         save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     except OSError as error:
         raise ParityError(f"cannot write {target}: {error.strerror or error}") from error
 
 
-def random_weight(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Weight:
-    """A weight drawn for what it is, told by its name."""
-    drawn = rng.standard_normal(shape, dtype=np.float32)
+def scaled(name: str, drawn: Weight) -> Weight:
+    """A weight made of numbers of standard deviation 1, for what it is, told by its name."""
+    shape = drawn.shape
     module, _, kind = name.rpartition(".")
     part = module.rpartition(".")[2]
     if kind == "bias":
@@ -133,12 +151,17 @@ def _shapes(source: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
             raise ParityError(f"{path} cannot be read: {error}; copy it again") from error
 
 
-def _text_config(source: Path) -> dict[str, Any]:
-    """The text model's part of ``config.json``."""
+def read_config(source: Path) -> dict[str, Any]:
+    """A checkpoint's ``config.json``.
+
+    Raises:
+        ParityError: it cannot be read.
+    """
     path = source / "config.json"
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        inner: dict[str, Any] = config.get("text_config", config)
-    except (OSError, ValueError, AttributeError) as error:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ParityError(f"cannot read {path}: {error}") from error
-    return inner
+    if not isinstance(config, dict):
+        raise ParityError(f"{path} does not hold an object; copy the checkpoint again")
+    return config

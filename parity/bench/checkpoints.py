@@ -95,12 +95,14 @@ def config(shape: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def parameters(shape: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+def parameters(
+    shape: Mapping[str, int], vocabulary: int = VOCABULARY
+) -> dict[str, tuple[int, ...]]:
     """Name and shape of every parameter, by the hub's names."""
     found: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (VOCABULARY, shape["hidden"]),
+        "model.embed_tokens.weight": (vocabulary, shape["hidden"]),
         "model.norm.weight": (shape["hidden"],),
-        "lm_head.weight": (VOCABULARY, shape["hidden"]),
+        "lm_head.weight": (vocabulary, shape["hidden"]),
         "visual.patch_embed.proj.weight": (shape["embed_dim"], 3, 2, 14, 14),
     }
     for index in range(shape["depth"]):
