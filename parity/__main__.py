@@ -20,6 +20,7 @@ from parity.history.place import NOWHERE, History, NoHistory
 from parity.history.trend import trend
 from parity.kernel_ledger import kernels
 from parity.msprobe.command import import_msprobe
+from parity.nightly.command import app as nightly_app
 from parity.options import (
     COULD_NOT_RUN,
     Bundles,
@@ -258,6 +259,7 @@ app.command()(trend)
 app.command()(schema)
 app.command(name="import-msprobe")(import_msprobe)
 app.add_typer(history_app, name="history")
+app.add_typer(nightly_app, name="nightly")
 
 
 def main() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from parity.core.rows import RunResult, Verdict
 from parity.report.groups import Group, group
 from parity.report.headline import detail, sentence, word
+from parity.report.markup import code, escaped, fenced
 from parity.report.panels import label
 from parity.report.terminal import culprit
 from parity.report.text import clean, number
@@ -18,7 +18,6 @@ _GROUPS = 100
 _LISTED = 10
 _COLUMNS = ("case", "dtype", "compared", "pass", "guilty", "victims", "other", "worst local")
 _SHOWN = ("command", "commit", "working tree", "machine", "seconds")
-_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 
 def to_markdown(result: RunResult) -> str:
@@ -38,28 +37,6 @@ def to_markdown(result: RunResult) -> str:
     facts = [(name, result.provenance[name]) for name in _SHOWN if name in result.provenance]
     parts += ["\n".join(f"- {name}: {code(str(value))}" for name, value in facts)] if facts else []
     return "\n\n".join(parts) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Text for a sentence: no character of it is markup."""
-    return _PUNCTUATION.sub(r"\\\1", clean(text, 4000))
-
-
-def code(text: str, limit: int = 160) -> str:
-    """Text as code, fit for a table's cell: GitHub looks for no names or addresses in it."""
-    shown = clean(text, limit)
-    longest = max(map(len, re.findall("`+", shown)), default=0)
-    fence = "`" * (longest + 1)
-    pad = " " if not shown.strip() or "`" in (shown[0], shown[-1]) else ""
-    # A table is cut at its bars before anything else is looked at, inside code too.
-    return f"{fence}{pad}{shown or '-'}{pad}{fence}".replace("|", "\\|")
-
-
-def fenced(text: str) -> str:
-    """Lines as a block of code that nothing in them can end."""
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
 
 
 def _table(groups: Sequence[Group]) -> str:

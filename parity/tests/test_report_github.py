@@ -18,7 +18,8 @@ from parity.report.github import (
     github_lines,
     source_annotations,
 )
-from parity.report.markdown import SUMMARY_LIMIT, code, escaped, fenced, to_markdown
+from parity.report.markdown import SUMMARY_LIMIT, to_markdown
+from parity.report.markup import code, escaped, fenced
 from parity.report.text import clean
 from parity.tests.report_runs import (
     GUILTY_POINT,

@@ -1,0 +1,227 @@
+"""One run of the night, from the checks to its outcome.
+
+Its status is taken from what the run left behind, never from an exit status alone: Python ends with
+1 when anything goes wrong that nobody foresaw, and that is not a port out of parity.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parity.core.errors import ParityError
+from parity.nightly.asked import Asked, checkpoint_of
+from parity.nightly.cells import SIZES, Cell
+from parity.nightly.checks import check
+from parity.nightly.machine_error import (
+    DEVICE_LOST,
+    NO_DEVICE,
+    NO_HISTORY,
+    NO_MINDSPORE,
+    NO_SPACE,
+    RUN_ENDED,
+    TIME_LIMIT,
+    MachineError,
+)
+from parity.nightly.outcome import (
+    BROKEN,
+    COULD_NOT_RUN,
+    FILE,
+    PARITY,
+    Guilty,
+    Outcome,
+    write_outcome,
+)
+from parity.nightly.steps import Ended, run_step
+from parity.settings import Settings
+
+if TYPE_CHECKING:
+    from parity.core.rows import Row, RunResult
+
+REPORT, TREND = "report", "trend.html"
+RUN_LOG, TREND_LOG = "run.log", "trend.log"
+TREND_SECONDS = 900.0
+
+
+def night(asked: Asked, cell: Cell) -> Outcome:
+    """Check the machine, run the cell, hold it against its history, and keep the outcome.
+
+    Raises:
+        ParityError: the cell's folder holds something that no night wrote.
+    """
+    started = time.monotonic()
+    folder = asked.folder(cell)
+    outcome = None
+    try:
+        _clear(folder)
+        check(asked, cell)
+        folder.mkdir(parents=True)
+        outcome = _run(asked, cell, folder)
+    except MachineError as trouble:
+        outcome = _stopped(cell, trouble)
+    except OSError as error:
+        outcome = _stopped(cell, MachineError(NO_SPACE, f"{folder}: {error.strerror or error}"))
+    timed = replace(outcome, seconds=round(time.monotonic() - started, 1))
+    _keep(timed, folder)
+    return timed
+
+
+def _run(asked: Asked, cell: Cell, folder: Path) -> Outcome:
+    """The run and the trend.
+
+    Raises:
+        MachineError: there is no verdict, and the machine is to blame.
+    """
+    ended = run_step(run_arguments(asked, cell), folder / RUN_LOG, asked.seconds)
+    result = read_result(folder, ended)
+    if result is None or not result.passed:
+        _blame_the_machine(asked, cell)
+    if result is None:
+        raise MachineError(TIME_LIMIT if ended.timed_out else RUN_ENDED, ended.how)
+    trend = run_step(trend_arguments(asked, cell), folder / TREND_LOG, TREND_SECONDS)
+    return outcome_of(cell, result, trend, again=shlex.join(_again(asked, cell, result)))
+
+
+def read_result(folder: Path, ended: Ended) -> RunResult | None:
+    """What a run found out; nothing if it has no verdict, or not the one that it ended with."""
+    from parity.report.rows_io import read_json
+
+    if ended.timed_out or ended.status not in (PARITY, BROKEN):
+        return None
+    try:
+        result = read_json(folder / REPORT / "rows.json")
+    except ParityError:
+        return None
+    return result if ended.status == (PARITY if result.passed else BROKEN) else None
+
+
+def _blame_the_machine(asked: Asked, cell: Cell) -> None:
+    """See whether what was there before the run is there still.
+
+    Raises:
+        MachineError: it is not.
+    """
+    try:
+        check(asked, cell)
+    except MachineError as trouble:
+        if trouble.name in (NO_DEVICE, NO_MINDSPORE):
+            raise MachineError(DEVICE_LOST, trouble.message) from trouble
+        raise
+
+
+def outcome_of(cell: Cell, result: RunResult, trend: Ended, again: str) -> Outcome:
+    """The outcome of a run that has a verdict.
+
+    Raises:
+        MachineError: it passed, and cannot be held against its history.
+    """
+    from parity.report.headline import sentence
+
+    first = result.first_failure
+    known = Outcome(
+        cell,
+        PARITY if result.passed else BROKEN,
+        sentence(result),
+        guilty=None if first is None else _guilty(first, again),
+        trend=trend_text(trend),
+        commit=str(result.provenance.get("commit", "")),
+        device=device_of(result),
+    )
+    worse = trend.status == BROKEN and bool(known.trend)
+    if trend.timed_out or not (trend.status == PARITY or worse):
+        if known.status == BROKEN:
+            return replace(known, trend=f"not judged: {trend.how}")
+        raise MachineError(NO_HISTORY, f"the run passed; its trend: {trend.how}")
+    if worse and known.status == PARITY:
+        return replace(known, status=BROKEN, sentence=f"Every point passes, and {known.trend}")
+    return known
+
+
+def trend_text(ended: Ended) -> str:
+    """The lines of a judgement; none if there is not one."""
+    lines = ended.output.splitlines()
+    told = [line for line in lines if not line.startswith("page: ")]
+    return "\n".join(told)[:8000] if told and told[0].startswith("trend: ") else ""
+
+
+def _guilty(row: Row, again: str) -> Guilty:
+    """The first failing row, as the terminal shows it."""
+    from parity.report.terminal import culprit
+
+    return Guilty(row.point, row.case, row.verdict.value, "\n".join(culprit(row))[:8000], again)
+
+
+def device_of(result: RunResult) -> str:
+    """What computed, in a line."""
+    facts = result.provenance.get("device")
+    versions = result.provenance.get("versions")
+    told = dict(facts) if isinstance(facts, dict) else {"device": facts}
+    if isinstance(versions, dict):
+        told["mindspore"] = versions.get("mindspore", "")
+    return ", ".join(f"{name} {value}" for name, value in told.items() if value not in ("", None))
+
+
+def run_arguments(asked: Asked, cell: Cell) -> list[str]:
+    """What a cell is to ``python -m parity``."""
+    words = ["run", "--dtype", cell.dtype, "--device", asked.device]
+    words += ["--jit"] if cell.mode == "graph" else []
+    words += ["--candidate", asked.candidate, "--checkpoint", str(checkpoint_of(cell.size))]
+    for case in asked.cases or SIZES[cell.size].cases:
+        words += ["--case", case]
+    if (bundle := asked.bundle(cell)) is not None:
+        words += ["--bundle", str(bundle)]
+    if asked.plant is not None:
+        words += ["--plant", asked.plant]
+    words += ["--history", asked.history_of(cell)]
+    return [*words, "--report", str(asked.folder(cell) / REPORT)]
+
+
+def trend_arguments(asked: Asked, cell: Cell) -> list[str]:
+    """How it is held against its history."""
+    folder = asked.folder(cell)
+    return ["trend", "--gate", "--run", str(folder / REPORT), "--history", asked.history_of(cell),
+            "--output", str(folder / TREND)]  # fmt: skip
+
+
+def _again(asked: Asked, cell: Cell, result: RunResult) -> list[str]:
+    """What to type on any machine to see the first failure again."""
+    words = ["python", "-m", "parity", "nightly", "run", "--dtype", cell.dtype]
+    words += ["--mode", cell.mode, "--size", cell.size, "--device", asked.device]
+    if (first := result.first_failure) is not None:
+        words += ["--case", first.case]
+    if asked.candidate != Settings.candidate:
+        words += ["--candidate", asked.candidate]
+    return [*words, *(["--plant", asked.plant] if asked.plant else [])]
+
+
+def _stopped(cell: Cell, trouble: MachineError) -> Outcome:
+    """The outcome where the machine is to blame."""
+    return Outcome(cell, COULD_NOT_RUN, str(trouble)[:4000], trouble.name)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier night left.
+
+    Raises:
+        ParityError: something else is there.
+    """
+    if not folder.exists():
+        return
+    if not (folder / FILE).is_file() and any(folder.iterdir()):
+        raise ParityError(
+            f"{folder} holds something that no nightly run wrote: name another folder with -o"
+        )
+    shutil.rmtree(folder)
+
+
+def _keep(outcome: Outcome, folder: Path) -> None:
+    """Write the outcome's file; on a full disk the terminal has to do."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_outcome(outcome, folder)
+    except OSError as error:
+        print(f"error: the outcome cannot be kept in {folder}: {error.strerror or error}")
