@@ -162,13 +162,13 @@ def device_of(result: RunResult) -> str:
     told = dict(facts) if isinstance(facts, dict) else {"device": facts}
     if isinstance(versions, dict):
         told["mindspore"] = versions.get("mindspore", "")
-    return ", ".join(f"{name} {value}" for name, value in told.items() if value not in ("", None))
+    return ", ".join(f"{name} {value}" for name, value in told.items()
+                     if value not in (None, "", "none"))  # fmt: skip
 
 
 def run_arguments(asked: Asked, cell: Cell) -> list[str]:
     """What a cell is to ``python -m parity``."""
-    words = ["run", "--dtype", cell.dtype, "--device", asked.device]
-    words += ["--jit"] if cell.mode == "graph" else []
+    words = ["run", "--dtype", cell.dtype, "--mode", cell.mode, "--device", asked.device]
     words += ["--candidate", asked.candidate, "--checkpoint", str(checkpoint_of(cell.size))]
     for case in asked.cases or SIZES[cell.size].cases:
         words += ["--case", case]

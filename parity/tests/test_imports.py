@@ -74,6 +74,16 @@ RULES = (
         "numpy ruptures sqlalchemy platformdirs typer rich markupsafe",
         "parity.core parity.report parity.history parity.options parity.runs",
     ),
+    # What reads outcomes and writes the issue runs where nothing is installed.
+    *(
+        allow(
+            f"parity/nightly/{name}.py",
+            "",
+            "parity.core.errors parity.nightly parity.report.markup parity.report.text",
+        )
+        for name in ("cells", "issue", "machine_error", "outcome", "tell")
+    ),
+    forbid("parity/nightly/*.py", FRAMEWORKS | {"parity.adapters", "parity.session", "qwen2vl_ms"}),
     allow("parity/baselines/*.py", "numpy", "parity.core parity.baselines"),
     forbid("parity/selftest/*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms", "parity.report"}),
     forbid("parity/reliability/*.py", FRAMEWORKS | {"parity.adapters"}),
@@ -193,6 +203,9 @@ PLANTED = [
     ("parity/kernels/bad.py", "from parity.adapters import torch_inputs", "parity.adapters"),
     ("parity/report/bad.py", "import numpy", "numpy"),
     ("parity/report/bad.py", "from parity.adapters import torch_inputs", "parity.adapters"),
+    ("parity/nightly/tell.py", "import numpy", "numpy"),
+    ("parity/nightly/issue.py", "from parity.core import rows", "parity.core"),
+    ("parity/nightly/night.py", "import mindspore", "mindspore"),
     ("parity/baselines/bad.py", "from parity import session", "parity"),
     ("parity/selftest/bad.py", "from parity.adapters import mindspore_watched", "parity.adapters"),
     ("parity/reliability/bad.py", "import torch", "torch"),
