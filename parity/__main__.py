@@ -168,8 +168,30 @@ def run(
     overrides: Overrides = None,
     history: History = None,
     no_history: NoHistory = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            help="Stop a case that takes longer, report the point it hung at, and go on with the "
+            "next; 0: never.",
+            min=0,
+            metavar="SECONDS",
+        ),
+    ] = 1800.0,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the newest interrupted run of the same settings, code and references.",
+        ),
+    ] = False,
 ) -> None:
-    """Compare candidate and reference on every case, and write the report."""
+    """Compare candidate and reference on every case, and write the report.
+
+    The candidate runs in processes of its own, one for each dtype and mode. One that hangs, exits,
+    crashes or runs out of memory is reported at the point it had reached, and the other cases run.
+    Each finished case is kept on disk until the report is written: after Ctrl-C, or whatever else
+    ended a run, the same command with `--resume` goes on from there.
+    """
     from parity.history.recording import remember
     from parity.job import run_job
     from parity.report.terminal import verdict_line
@@ -184,7 +206,7 @@ def run(
         from parity.portable_open import on_bundle
 
         chosen = on_bundle(chosen, tuple(dtype) if dtype else None)
-    result, path = run_job(chosen, point or [], report)
+    result, path = run_job(chosen, point or [], report, resume=resume, limit=timeout or None)
     say = partial(typer.echo, err=True)  # the verdict stays the last line of the output
     remember(result, NOWHERE if no_history else history, chosen.without, say)
     typer.echo(verdict_line(result, path))

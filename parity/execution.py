@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from parity.core.cases import Case
+from parity.core.death import BARE, FORCED, FREE, LOADING
 from parity.core.errors import ParityError, describe_exception
 from parity.core.holes import check_holes, matching, replaceable
 from parity.core.numerics import precision
@@ -32,6 +33,8 @@ class Execution:
     loaded: dict[tuple[str, str], Any] = field(repr=False)
     """The candidate that is loaded, by dtype and mode. All modes share it and it holds at most
     one, since a case needs only one at a time."""
+    doing: Callable[[str], None] = lambda step: None
+    """Called with what is about to be done with the candidate."""
 
     @cached_property
     def points(self) -> list[Point]:
@@ -65,6 +68,7 @@ class Execution:
 
     def _load(self, dtype: str) -> Any:
         settings = self.settings
+        self.doing(LOADING)
         kind = load_by_name(settings.candidate, CANDIDATES, "candidate")
         compiled = self.mode == GRAPH
         select_device(kind, settings)
@@ -96,6 +100,7 @@ class Execution:
     ) -> Trace:
         """The candidate as its user runs it, preprocessing included, recording ``points``."""
         candidate, trace = self.candidate(dtype), Trace()
+        self.doing(FREE if points else BARE)
         with self._standing_in(dtype, bundle):
             for call, tokens in zip(case.calls, bundle.tokens, strict=True):
                 # What goes wrong here is a finding about the candidate, not the end of the run.
@@ -111,6 +116,7 @@ class Execution:
 
     def forced(self, dtype: str, bundle: Bundle, stages: Collection[str]) -> Trace:
         """The candidate with every module on the reference's inputs."""
+        self.doing(FORCED)
         with self._standing_in(dtype, bundle):
             trace: Trace = self.candidate(dtype).forced(bundle, self.points, stages)
         return trace

@@ -10,22 +10,38 @@ from functools import partial
 from pathlib import Path
 
 from parity.core.coverage import ledger
-from parity.core.errors import ParityError
 from parity.core.files import locked
 from parity.core.numerics import precision
 from parity.core.points import select
-from parity.core.rows import Row, RunResult, Verdict, ran_in
+from parity.core.rows import Row, RunResult, Verdict
 from parity.core.store import BundleWriter
-from parity.kernel_ledger import ledger_of
+from parity.depends import depends
+from parity.gather import gather
+from parity.in_progress import in_progress
+from parity.interruption import ended_in_order
 from parity.provenance import provenance
 from parity.session import Session
 from parity.settings import REFERENCES, Settings, load_by_name
 
 
 def run_job(
-    settings: Settings, patterns: Sequence[str], report: Path | None
+    settings: Settings,
+    patterns: Sequence[str],
+    report: Path | None,
+    *,
+    resume: bool = False,
+    limit: float | None = None,
 ) -> tuple[RunResult, Path]:
     """Compare every selected case, dtype and mode, write the report, print the summary.
+
+    The candidate runs in worker processes. A run that is interrupted keeps what is finished.
+
+    Args:
+        settings: what to compare.
+        patterns: of the points to show; none: all.
+        report: folder of the report; ``None``: among the runs.
+        resume: go on with the newest interrupted run of the same settings.
+        limit: seconds that a case may take, and the loading of the candidate; ``None``: for ever.
 
     Returns:
         The run, and the path of its page.
@@ -34,12 +50,12 @@ def run_job(
         ParityError: the run could not be made.
     """
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from parity.report.github import github_lines
     from parity.report.rows_parquet import missing
     from parity.report.terminal import summary_lines
-    from parity.runs import check_place, write_run
+    from parity.run_progress import run_progress
+    from parity.runs import REPORTS, check_place, write_run
 
     check_place(report)
     started = time.monotonic()
@@ -47,28 +63,29 @@ def run_job(
     say = partial(console.print, highlight=False)
     session = Session(settings, say=say, prove=True, look_into=True)
     session.validate()
-    seen = {p.name: p for mode in settings.modes for p in session.execution(mode).points}
-    shown = {point.name for point in select([*seen.values()], patterns)}
-    # A dtype and mode at a time, since changing them loads the candidate anew.
-    wanted = [(case, dtype, mode) for dtype in settings.dtypes for mode in settings.modes
-              for case in session.cases]  # fmt: skip
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("reference", total=None)
-        session.references.capture([(case, dtype) for case, dtype, _ in wanted])
-        for number, (case, dtype, mode) in enumerate(wanted, 1):
-            name = f"{case.name} {ran_in(dtype, mode)}"
-            progress.update(task, description=f"{number}/{len(wanted)} {name}")
-            session.run(case, dtype, mode=mode)
-        progress.update(task, description="operator ledger")
-        kernels, unmeasured = measured_kernels(session)
-    result = result_of(session, started, shown)
-    result.kernels, result.not_compared = kernels, [*result.not_compared, *unmeasured]
-    path = write_run(result, report)
+    shown = shown_points(session, patterns)
+    with ended_in_order(), run_progress(console) as progress:
+        session.references.capture([(c, d) for d in settings.dtypes for c in session.cases])
+        place = report or REPORTS / "latest"
+        with in_progress(place, depends(session), resume, progress.log) as run:
+            found = gather(session, run, progress, limit)
+            result = found.complete(result_of(session, started - found.seconds_before, shown))
+            path = write_run(result, report)
     problem = missing()
     said = [*summary_lines(result, path), *([problem] if problem else [])]
     print("\n".join([*said, *github_lines(result, os.environ)]))
     return result, path
+
+
+def shown_points(session: Session, patterns: Sequence[str]) -> set[str]:
+    """The names of the points that match, of all modes.
+
+    Raises:
+        ParityError: a pattern matches none.
+    """
+    modes = session.settings.modes
+    seen = {p.name: p for mode in modes for p in session.execution(mode).points}
+    return {point.name for point in select([*seen.values()], patterns)}
 
 
 def result_of(session: Session, started: float, shown: set[str] | None = None) -> RunResult:
@@ -87,14 +104,6 @@ def result_of(session: Session, started: float, shown: set[str] | None = None) -
         ledger=ledger(session.covered, not_shown=len(rows) - len(kept)),
     )
     return session.looked.fill(result)
-
-
-def measured_kernels(session: Session) -> tuple[list[dict[str, object]], list[str]]:
-    """The operator ledger, and why there is none: that is no reason to lose a whole run."""
-    try:
-        return ledger_of(session), []
-    except ParityError as error:
-        return [], [f"the operator ledger: {error}"]
 
 
 def harmless(row: Row) -> bool:

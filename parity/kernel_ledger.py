@@ -50,13 +50,16 @@ def ledger_of(session: Session) -> list[dict[str, object]]:
     Raises:
         ParityError: as in `workbench_of`, or the reference cannot be captured.
     """
+    return [row for dtype in session.settings.dtypes for row in ledger_in(session, dtype)]
+
+
+def ledger_in(session: Session, dtype: str) -> list[dict[str, object]]:
+    """What :func:`ledger_of` has of one dtype; nothing if the candidate offers no kernels."""
     case = session.cases[0]
-    rows = []
-    for dtype in session.settings.dtypes:
-        bench = workbench_of(session, dtype, session.declared)
-        if bench is not None:
-            rows += measure(bench, session.references.open(case, dtype), case.name)
-    return rows
+    bench = workbench_of(session, dtype, session.declared)
+    if bench is None:
+        return []
+    return measure(bench, session.references.open(case, dtype), case.name)
 
 
 def with_kernels(session: Session, rows: list[Row], evidence: Evidence) -> list[Row]:

@@ -52,8 +52,7 @@ class PortableReferences(References):
                 f"({self.manifest.made.get('parity')}, commit {self.manifest.made.get('commit')}); "
                 "make it again with this version"
             )
-        stored = self.manifest.files[f"{RECORDS}/{record.name}.json"]
-        self.note(record.name, stored.sha256, bundle)
+        self.note(record.name, self.hash(case, dtype), bundle)
         return bundle
 
     def capture(self, wanted: Sequence[tuple[Case, str]]) -> None:
@@ -68,6 +67,10 @@ class PortableReferences(References):
     def size(self, case: Case, dtype: str) -> int | None:
         """Bytes of a record's tensors."""
         return self._record(case, dtype).size
+
+    def hash(self, case: Case, dtype: str) -> str:
+        """The hash of a record, which holds those of all its tensors."""
+        return self.manifest.files[f"{RECORDS}/{self._record(case, dtype).name}.json"].sha256
 
     @cached_property
     def shared_key(self) -> dict[str, object]:

@@ -62,7 +62,7 @@ class References:
         if bundle.key != self.key(case, dtype):
             raise ParityError(f"{folder} is not the bundle its name says; delete it and run again")
         if folder.name not in self.opened:
-            self.note(folder.name, file_hash(folder / MANIFEST), bundle)
+            self.note(folder.name, self.hash(case, dtype), bundle)
         mark_used(folder)
         return bundle
 
@@ -75,6 +75,10 @@ class References:
         """Bytes of a record's tensors; ``None`` if it is not captured."""
         tensors = self.folder(case, dtype) / TENSORS
         return tensors.stat().st_size if tensors.exists() else None
+
+    def hash(self, case: Case, dtype: str) -> str:
+        """The hash of a record that is there, which holds those of all its tensors."""
+        return file_hash(self.folder(case, dtype) / MANIFEST)
 
     def note(self, name: str, hash_: str, bundle: Bundle) -> None:
         """Remember a bundle that is used, and what it was made with, for the run's provenance."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.core.cases import Case, load_cases, select_cases
 from parity.core.coverage import Coverage, cover
+from parity.core.death import COMPARING
 from parity.core.errors import ParityError
 from parity.core.holes import matching
 from parity.core.looked_into import LookedInto
@@ -52,6 +53,8 @@ class Session:
     settings: Settings
     say: Callable[[str], None] = lambda line: None
     """Called with a line for the user when something takes long."""
+    doing: Callable[[str], None] = lambda step: None
+    """Called with what is about to be done."""
     gates: Gates | None = None
     """Instead of each dtype's own."""
     observe: Callable[[Evidence], None] = lambda evidence: None
@@ -71,6 +74,8 @@ class Session:
     covered: list[Coverage] = field(default_factory=list)
     """What was compared, one entry a case, dtype and mode."""
     looked: LookedInto = field(default_factory=LookedInto)
+    facts: dict[str, str] = field(default_factory=dict)
+    """What the candidate said of its device, where it ran in another process."""
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -92,7 +97,9 @@ class Session:
         """The candidate in ``mode``."""
         mode = mode or self.settings.mode
         if mode not in self._executions:
-            self._executions[mode] = Execution(self.settings, mode, self.declared, self._loaded)
+            self._executions[mode] = Execution(
+                self.settings, mode, self.declared, self._loaded, self.doing
+            )
         return self._executions[mode]
 
     @property
@@ -201,6 +208,7 @@ class Session:
             free = self.execution(mode).free
             again = partial(free, case, dtype, evidence.bundle, stages, [])
             failed = [*looking_changes_nothing(evidence.free, again)] if thorough else []
+        self.doing(COMPARING)
         self.observe(evidence)
         schedule = self.schedule(case, stages, mode)
         rows = judge(schedule, evidence)
@@ -282,6 +290,8 @@ class Session:
 
     def device_facts(self) -> dict[str, str]:
         """What the candidate that ran says of its device; nothing if none ran, or it is silent."""
+        if self.facts:
+            return self.facts
         loaded = next(iter(self._loaded.values()), None)
         asked = getattr(loaded, "device_facts", None)
         try:

@@ -1,7 +1,7 @@
 """Dataclasses as plain JSON and back, by their annotations: strict, and equal when read back.
 
-What an annotation may be: text, integers, floats, flags, one of these or ``None``, tuples of any
-length, and dataclasses of such fields. A float that is no number is written as its name.
+What an annotation may be: text, integers, floats, flags, paths, one of these or ``None``, tuples of
+any length, and dataclasses of such fields. A float that is no number is written as its name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import types
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
@@ -43,6 +44,8 @@ def encode(thing: Any) -> Any:
         return {k: encode(v) for k, v in found.items() if k not in usual or v != usual[k]}
     if isinstance(thing, tuple):
         return [encode(item) for item in thing]
+    if isinstance(thing, Path):
+        return str(thing)
     return encode_float(thing) if isinstance(thing, float) else thing
 
 
@@ -65,6 +68,8 @@ def decode(schema: Any, value: Any, where: str) -> Any:
             raise TypeError(f"{where} is not a list")
         inner = get_args(schema)[0]
         return tuple(decode(inner, item, f"{where}[{n}]") for n, item in enumerate(value))
+    if schema is Path:
+        return Path(decode(str, value, where))
     if schema is float:
         return decode_float(value, where)
     if schema in _WORDS:

@@ -24,6 +24,12 @@ BY_KERNEL = Meaning(
 )
 """Of a guilty point that a kernel accounts for."""
 
+BY_ITS_END = Meaning(
+    "The candidate ended, or was stopped, before it had produced this.",
+    "The message says how, and after which point. Run this case alone to see it again.",
+)
+"""Of what is missing because the candidate did not live to produce it."""
+
 MEANINGS: dict[Verdict, Meaning] = {
     Verdict.GUILTY: Meaning(
         "Wrong even when it is fed the reference's own inputs: the fault is inside this module.",
@@ -136,6 +142,8 @@ TERMS: tuple[tuple[str, str], ...] = (
 def meaning(row: Row) -> Meaning:
     """Return what the row's verdict means, with a next step that takes its numbers into account."""
     known = MEANINGS[row.verdict]
+    if row.verdict is Verdict.MISSING and "the candidate " in row.message:
+        return BY_ITS_END
     if row.verdict is not Verdict.GUILTY:
         return known
     if row.kernel is not None:

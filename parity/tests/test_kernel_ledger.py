@@ -18,6 +18,7 @@ from parity.report.rows_io import result_from_dict, to_json
 from parity.session import Session
 from parity.settings import Settings
 from parity.tests.test_cli import parity
+from parity.worker import measured_kernels
 
 FIELDS = {"primitive", "dtype", "result", "device", "role", "case", "point", "elements",
           "mean_ulp", "max_ulp", "ratio"}  # fmt: skip
@@ -202,11 +203,11 @@ def test_angles_are_those_of_the_tables():
 
 def test_a_run_without_a_ledger_says_so_and_fails(monkeypatch):
     """What was compared is worth a report all the same."""
-    from parity import job
 
-    def broken(session):
+    def broken(session, dtype):
         raise ParityError("the device is gone")
 
-    assert job.measured_kernels(session())[1] == []
-    monkeypatch.setattr(job, "ledger_of", broken)
-    assert job.measured_kernels(session()) == ([], ["the operator ledger: the device is gone"])
+    assert measured_kernels(session(), "fp32").not_compared == []
+    monkeypatch.setattr(kernel_ledger, "ledger_in", broken)
+    found = measured_kernels(session(), "fp32")
+    assert (found.kernels, found.not_compared) == ([], ["the operator ledger: the device is gone"])
