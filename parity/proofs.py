@@ -21,6 +21,8 @@ from parity.core.store import Bundle, ReferenceFiring, narrow_dtype, tensor_name
 from parity.core.trace import Array, Tap, Trace
 from parity.core.verdict import Evidence, judge
 
+NAMED = 4
+"""Modules that a failed proof names."""
 CLOSE = 1e-9
 """How far two ways of adding up the same squares in float64 may be apart."""
 
@@ -48,6 +50,19 @@ def inputs_agree(evidence: Evidence, rows: Sequence[Row]) -> Iterator[str]:
                     f"the {which} run was not fed the reference's {name}, bit for bit: see what "
                     "the candidate's adapter does to it before the model sees it"
                 )
+
+
+def everything_tapped(schedule: Sequence[Firing], evidence: Evidence) -> Iterator[str]:
+    """Whether every module could be looked at: compiled code leaves out hooks without a word."""
+    modules = list(dict.fromkeys(f.point.module for f in schedule if f.point.module is not None))
+    for which, trace in (("free", evidence.free), ("forced", evidence.forced)):
+        silent = [name for name in modules if name in trace.untapped]
+        if silent:
+            more = f" and {len(silent) - NAMED} more" if len(silent) > NAMED else ""
+            yield (
+                f"{len(silent)} of {len(modules)} modules could not be looked at in the {which} "
+                f"run: {', '.join(silent[:NAMED])}{more}: {trace.untapped[silent[0]]}"
+            )
 
 
 def proven_at_capture(bundle: Bundle) -> Iterator[str]:

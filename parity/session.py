@@ -27,6 +27,7 @@ from parity.device_choice import check_device
 from parity.execution import Execution
 from parity.portable_references import PortableReferences
 from parity.proofs import (
+    everything_tapped,
     inputs_agree,
     looking_changes_nothing,
     proven_at_capture,
@@ -215,6 +216,7 @@ class Session:
         covered = cover(schedule, self.schedule(case, mode=mode), evidence, rows)
         self.covered.append(replace(covered, repeated=thorough))
         if self.prove:
+            failed += everything_tapped(schedule, evidence)
             failed += proven_at_capture(evidence.bundle)
             failed += inputs_agree(evidence, rows)
             failed += reference_against_itself(schedule, evidence) if thorough else []

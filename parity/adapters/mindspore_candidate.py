@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor
 
+from parity.adapters.mindspore_compiled import untapped
 from parity.adapters.mindspore_device import device_facts, set_device, try_device
+from parity.adapters.mindspore_forcing import Forcing
+from parity.adapters.mindspore_recording import Recording, hooked, named_cells
 from parity.adapters.mindspore_stand_ins import declared_holes, leave_out, standing_in
+from parity.adapters.mindspore_values import as_array, bits
 from parity.core.cases import Case
-from parity.core.errors import ParityError, describe_exception
-from parity.core.narrow import NARROW
+from parity.core.errors import describe_exception
 from parity.core.numerics import Precision
 from parity.core.points import Point
-from parity.core.rows import Kind
 from parity.core.sources import Source
-from parity.core.store import Bundle, ReferenceFiring, tensor_name
-from parity.core.trace import Array, Tap, Trace
+from parity.core.store import Bundle
+from parity.core.trace import Array, Trace
 from parity.subjects import qwen2vl
 
 if TYPE_CHECKING:
@@ -210,8 +211,10 @@ class MindSporeCandidate:
                     self._generate(inputs, tokens, chunks, trace)
                 elif "vision" in stages:
                     self._see(inputs, trace)
+                trace.untapped |= untapped(self.model, recording, None)
             except Exception as error:
                 trace.stopped = describe_exception(error)
+                trace.untapped |= untapped(self.model, recording, error)
 
     def _see(self, inputs: Mapping[str, Array], trace: Trace) -> None:
         """The vision tower alone, once for images and once for videos."""
@@ -251,219 +254,3 @@ class MindSporeCandidate:
                 rope_deltas=output.rope_deltas,
             )
             trace.results.append(bits(as_array(output.logits)))
-
-
-class Recording:
-    """Hooks that record points and change nothing."""
-
-    def __init__(self, points: Sequence[Point], trace: Trace) -> None:
-        self.trace = trace
-        self.groups: dict[str, list[Point]] = {}
-        for point in points:
-            if point.module:
-                self.groups.setdefault(point.module, []).append(point)
-
-    def before(self, name: str) -> Callable[..., Any]:
-        """A pre-forward hook for the module ``name``."""
-        inputs = [point for point in self.groups[name] if point.is_input]
-
-        def hook(cell: Any, args: Any, kwargs: Any) -> Any:
-            for point in inputs:
-                value = argument(cell, args, kwargs, point.argument)
-                self._record(point, value)
-            return self.substitute(name, cell, args, kwargs)
-
-        return hook
-
-    def before_hole(self, name: str) -> Callable[..., Any]:
-        """A pre-forward hook for a module that is not ported: it only sees what arrives."""
-        inputs = [point for point in self.groups[name] if point.is_input]
-
-        def hook(cell: Any, args: Any, kwargs: Any) -> Any:
-            for point in inputs:
-                if point.argument in kwargs:
-                    self._record(point, kwargs[point.argument])
-            self.see(name, args, kwargs)
-            return args, kwargs
-
-        return hook
-
-    def see(self, name: str, args: Any, kwargs: Any) -> None:
-        """Take note of the arguments of a module that is not ported."""
-
-    def after(self, name: str) -> Callable[..., Any]:
-        """A forward hook for the module ``name``."""
-        results = [point for point in self.groups[name] if not point.is_input]
-
-        def hook(cell: Any, args: Any, kwargs: Any, output: Any) -> Any:
-            members = output if isinstance(output, tuple | list) else (output,)
-            indices = [self.trace.fired(point.name) for point in results]
-            for point in results:
-                self._record(point, members[point.member])
-            return self.hand_on(results, indices, output)
-
-        return hook
-
-    def substitute(self, name: str, cell: Any, args: Any, kwargs: Any) -> Any:
-        """The arguments the module is to run on: its own."""
-        return args, kwargs
-
-    def hand_on(self, points: Sequence[Point], indices: Sequence[int], output: Any) -> Any:
-        """The output that is handed on: the module's own."""
-        return output
-
-    def _record(self, point: Point, value: Any) -> None:
-        array = as_array(value)
-        dtype = dtype_name(value)
-        if point.is_input:
-            array = qwen2vl.canonical(point, array)
-        self.trace.record(point.name, array, dtype)
-
-
-class Forcing(Recording):
-    """Hooks that replace what goes in and what comes out by the reference's."""
-
-    def __init__(self, points: Sequence[Point], trace: Trace, bundle: Bundle) -> None:
-        super().__init__(points, trace)
-        self.bundle = bundle
-        self._tensors: dict[tuple[str, str], Tensor] = {}
-        self._calls: dict[str, int] = {}
-
-    def substitute(self, name: str, cell: Any, args: Any, kwargs: Any) -> Any:
-        """The reference's arguments in place of the module's own."""
-        index = self._calls.get(name, 0)
-        self._calls[name] = index + 1
-        point = next((point for point in self.groups[name] if point.forced), None)
-        firing = self.bundle.get(point.name, index) if point else None
-        if point is None or firing is None:
-            return args, kwargs
-        args, kwargs = list(args), dict(kwargs)
-        for order, wanted in enumerate(point.forced):
-            holder, key = locate(cell, args, kwargs, wanted)
-            if order == 0 and point.kind is Kind.FLOAT and not point.is_input:
-                self._arrived(point, firing, index, holder[key])
-            holder[key] = self._replacement(firing, wanted, holder[key])
-        return tuple(args), kwargs
-
-    def see(self, name: str, args: Any, kwargs: Any) -> None:
-        """Record what reached a module that is not ported: the work of the code around it."""
-        index = self._calls.get(name, 0)
-        self._calls[name] = index + 1
-        point = next((p for p in self.groups[name] if p.forced and not p.is_input), None)
-        firing = self.bundle.get(point.name, index) if point else None
-        if point is None or firing is None or point.kind is not Kind.FLOAT:
-            return
-        found = kwargs.get(point.forced[0], args[0] if args else next(iter(kwargs.values()), None))
-        if isinstance(found, Tensor):
-            self._arrived(point, firing, index, found)
-
-    def _arrived(self, point: Point, firing: ReferenceFiring, index: int, value: Any) -> None:
-        """Record what reached a module, unless it is the very tensor that was handed on."""
-        name = firing.inputs[point.forced[0]]
-        if value is self._tensors.get((name, str(value.dtype))):
-            return
-        if not np.issubdtype(self.bundle.tensor(name).dtype, np.floating):
-            return  # token ids are a point of their own
-        self.trace.arrivals[(point.name, index)] = Tap(as_array(value), dtype_name(value))
-
-    def hand_on(self, points: Sequence[Point], indices: Sequence[int], output: Any) -> Any:
-        """The reference's output in place of the module's own."""
-        replaced = list(output) if isinstance(output, tuple | list) else [output]
-        for point, index in zip(points, indices, strict=True):
-            firing = self.bundle.get(point.name, index)
-            own = replaced[point.member]
-            if firing is not None and isinstance(own, Tensor):
-                replaced[point.member] = self._tensor(firing.value, own)
-        return tuple(replaced) if isinstance(output, tuple | list) else replaced[0]
-
-    def _replacement(self, firing: ReferenceFiring, wanted: str, own: Any) -> Any:
-        """The reference's argument, in the type the candidate uses for it."""
-        if isinstance(own, tuple | list):
-            return type(own)(
-                self._replacement(firing, f"{wanted}.{i}", item) for i, item in enumerate(own)
-            )
-        name = firing.inputs.get(wanted)
-        if name is None:
-            return own
-        if isinstance(own, Tensor):
-            return self._tensor(name, own)
-        return np.asarray(self.bundle.tensor(name)).astype(np.asarray(own).dtype)
-
-    def _tensor(self, name: str, like: Tensor) -> Tensor:
-        """A stored tensor on the device, made once for one content and dtype."""
-        key = (name, str(like.dtype))
-        if key not in self._tensors:
-            self._tensors[key] = Tensor(self.bundle.tensor(name), dtype=like.dtype)
-        return self._tensors[key]
-
-
-def named_cells(model: nn.Cell) -> dict[str, nn.Cell]:
-    """The cells of a model by the names of the points, which leave ``model.`` out."""
-    return {name.removeprefix("model."): cell for name, cell in model.cells_and_names() if name}
-
-
-@contextmanager
-def hooked(model: nn.Cell, recording: Recording, text: bool) -> Iterator[None]:
-    """Attach the hooks of ``recording``, and take them off again whatever happens."""
-    cells = named_cells(model)
-    handles = []
-    try:
-        for name, points in recording.groups.items():
-            if not text and not name.startswith("visual"):
-                continue
-            cell = cells.get(name)
-            if cell is None:
-                continue  # its points do not fire, and are reported as missing
-            if getattr(cell, "not_ported", False):
-                hook = recording.before_hole(name)
-                handles.append(cell.register_forward_pre_hook(hook, with_kwargs=True))
-                continue
-            handles.append(cell.register_forward_pre_hook(recording.before(name), with_kwargs=True))
-            if any(not point.is_input for point in points):
-                handles.append(cell.register_forward_hook(recording.after(name), with_kwargs=True))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def locate(cell: Any, args: list[Any], kwargs: dict[str, Any], wanted: str) -> tuple[Any, Any]:
-    """Where the argument ``wanted`` of a call is: (the list or dict that holds it, its key).
-
-    Raises:
-        ParityError: the call has no such argument.
-    """
-    if wanted == qwen2vl.FIRST:
-        return (args, 0) if args else (kwargs, next(iter(kwargs)))
-    if wanted in kwargs:
-        return kwargs, wanted
-    names = list(inspect.signature(cell.construct).parameters)
-    if wanted in names[: len(args)]:
-        return args, names.index(wanted)
-    raise ParityError(
-        f"{type(cell).__name__} was called without {wanted!r}, which the reference's module "
-        f"takes; it has to be an argument of that name (construct takes {names})"
-    )
-
-
-def argument(cell: Any, args: Any, kwargs: Any, name: str) -> Any:
-    """The value of one argument of a call."""
-    holder, key = locate(cell, list(args), dict(kwargs), name)
-    return holder[key]
-
-
-def as_array(value: Any) -> Array:
-    """A copy of the values; floats narrower than 32 bits widened to float32 (exact)."""
-    array = np.array(value.asnumpy() if isinstance(value, Tensor) else value)
-    narrow = dtype_name(value) in NARROW if isinstance(value, Tensor) else False
-    return array.astype(np.float32) if narrow else array
-
-
-def bits(array: Array) -> str:
-    """A hash by which two arrays of the same shape, dtype and bits are known."""
-    return tensor_name(array, None)
-
-
-def dtype_name(value: Any) -> str:
-    """The dtype as PyTorch spells it."""
-    return str(value.dtype).lower()

@@ -13,8 +13,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
-from parity.adapters.mindspore_candidate import as_array
 from parity.adapters.mindspore_device import set_device
+from parity.adapters.mindspore_values import as_array
 from parity.core.trace import Array
 from parity.kernels.device import UnsupportedError
 

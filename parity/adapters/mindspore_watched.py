@@ -10,13 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.mindspore_candidate import (
-    MindSporeCandidate,
-    Recording,
-    as_array,
-    hooked,
-    locate,
-)
+from parity.adapters.mindspore_candidate import MindSporeCandidate
+from parity.adapters.mindspore_recording import Recording, hooked, locate
+from parity.adapters.mindspore_values import as_array
 from parity.core.points import Point
 from parity.core.rows import Kind
 from parity.core.trace import Array, Trace

@@ -14,7 +14,7 @@ from parity.core.points import Point
 from parity.core.rows import Comparison, Kind, Verdict
 from parity.core.stats import Gate, Truth, compare
 from parity.core.store import ReferenceFiring
-from parity.core.trace import Array, Tap
+from parity.core.trace import Array, Tap, Trace
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,11 @@ def describe(comparison: Comparison) -> str:
     )
 
 
-def missing(stopped: str | None, fired: int, declared: int) -> Finding:
-    """A value that is not there, and why."""
+def missing(trace: Trace, point: Point, declared: int) -> Finding:
+    """A value that is not there, and why: ``declared`` times it should have been."""
+    if (reason := trace.untapped.get(point.module or "")) is not None:
+        return Finding(Verdict.MISSING, reason)
+    stopped, fired = trace.stopped, trace.fired(point.name)
     if stopped:
         reason = f"not reached, the candidate stopped with {stopped}"
         return Finding(Verdict.MISSING, reason, stopped=True)

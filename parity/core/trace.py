@@ -29,6 +29,8 @@ class Trace:
     What was handed on unchanged is not in it."""
     arguments: dict[tuple[str, int], dict[str, Array]] = field(default_factory=dict)
     """Where it was asked for: what each module was given, by (module, firing) and argument."""
+    untapped: dict[str, str] = field(default_factory=dict)
+    """Modules that could not be looked at, and why: their hooks were attached and not called."""
     stopped: str | None = None
     """Why the execution ended early, if it did."""
     fed: dict[str, list[str]] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class Trace:
         for name, hashes in other.fed.items():
             self.fed.setdefault(name, []).extend(hashes)
         self.results += other.results
+        self.untapped |= other.untapped
         self.stopped = other.stopped
 
     def fired(self, point: str) -> int:

@@ -278,7 +278,7 @@ def _local(firing: Firing, evidence: Evidence) -> Finding:
     value = on_clean_inputs(firing, evidence)
     if value is None:
         declared = len(evidence.bundle.points[point.name])
-        return missing(forced.stopped, forced.fired(point.name), declared)
+        return missing(forced, point, declared)
     return value.examine()
 
 
@@ -288,5 +288,5 @@ def _end_to_end(firing: Firing, evidence: Evidence) -> Finding:
     value = end_to_end(firing, evidence)
     if value is None:
         declared = len(evidence.bundle.points[point.name])
-        return missing(free.stopped, free.fired(point.name), declared)
+        return missing(free, point, declared)
     return value.examine()

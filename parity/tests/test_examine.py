@@ -10,7 +10,7 @@ from parity.core.points import Point
 from parity.core.rows import Kind, Verdict
 from parity.core.stats import Gate, Truth
 from parity.core.store import ReferenceFiring
-from parity.core.trace import Tap
+from parity.core.trace import Tap, Trace
 
 GATE = Gate(whole=10, row=20, column=20, update=10)
 FP32 = precision("fp32")
@@ -181,12 +181,19 @@ def test_the_message_names_the_worst_slice_and_the_largest_difference():
 
 
 def test_what_is_missing_says_why():
-    absent = missing(None, 1, 2)
+    point = Point("a.b", "text", Kind.FLOAT, "a")
+    trace = Trace(taps={"a.b": [Tap(np.zeros(1), "float32")]})
+    absent = missing(trace, point, 2)
     assert (absent.verdict, absent.stopped) == (Verdict.MISSING, False)
     assert absent.message == "it occurred 1 times, the reference's 2 times"
-    stopped = missing("ValueError: no", 1, 2)
+    trace.stopped = "ValueError: no"
+    stopped = missing(trace, point, 2)
     assert (stopped.verdict, stopped.stopped) == (Verdict.MISSING, True)
     assert stopped.message == "not reached, the candidate stopped with ValueError: no"
+    trace.untapped = {"a": "compiled"}
+    assert missing(trace, point, 2).message == "compiled"
+    trace.untapped = {"a.b": "the point's name is not its module's"}
+    assert missing(trace, point, 2) == stopped
 
 
 @pytest.mark.parametrize(
