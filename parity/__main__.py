@@ -111,6 +111,14 @@ Plant = Annotated[
 ]
 
 
+Numerics = Annotated[
+    str | None,
+    typer.Option(
+        help="Let the port on CPU compute as a device does (see `numerics`), to see what a run on "
+        "it would say.",
+        metavar="MODEL",
+    ),
+]
 Without = Annotated[
     list[str] | None,
     typer.Option(
@@ -163,6 +171,7 @@ def run(
         ),
     ] = None,
     plant: Plant = None,
+    numerics: Numerics = None,
     without: Without = None,
     gates: GatesFolder = DEFAULTS.gates,
     overrides: Overrides = None,
@@ -200,7 +209,7 @@ def run(
         case, dtype, bundles, modes=tuple(mode or DEFAULTS.modes), level=level, device=device,
         candidate=candidate, reference=reference, checkpoint=checkpoint, cases_file=cases_file,
         plant=plant, gates=gates, overrides=overrides, without=tuple(without or ()),
-        hf32=tuple(hf32 or ()), bundle=bundle,
+        hf32=tuple(hf32 or ()), numerics=numerics, bundle=bundle,
     )  # fmt: skip
     if bundle is not None:
         from parity.portable_open import on_bundle
@@ -265,6 +274,19 @@ def faults() -> None:
 
     for fault in catalogue().values():
         typer.echo("\n".join(lines(fault)))
+
+
+@app.command()
+def numerics() -> None:
+    """List the numerics models that `--numerics` knows: what of a device each imitates, and where.
+
+    A model takes the place of operations of the port on CPU. Nothing was measured on a device.
+    """
+    from parity.numerics_models import catalogue
+
+    for model in catalogue().values():
+        typer.echo(f"{model.name:18} {model.about}")
+        typer.echo(f"{'':18} changes {', '.join(model.dtypes)}; from: {model.source}")
 
 
 app.command()(generation)

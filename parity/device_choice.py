@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from parity.core.errors import ParityError
-from parity.settings import Settings
+from parity.core.rows import GRAPH
+from parity.device_chips import Chip, chip_of
+from parity.numerics_models import find
+from parity.settings import CANDIDATES, Settings, load_by_name
 
 ASCEND = "Ascend"
 HF32 = ("matmul", "conv")
@@ -38,11 +41,34 @@ def check_device(settings: Settings) -> None:
     index_of(settings.device)
     if strange := set(settings.hf32) - set(HF32):
         raise ParityError(f"unknown HF32 switch {sorted(strange)}; there are: {', '.join(HF32)}")
+    if settings.numerics is not None:
+        find(settings.numerics)
+        if is_ascend(settings.device) or GRAPH in settings.modes:
+            raise ParityError(
+                f"the numerics model {settings.numerics!r} takes the place of single operations on "
+                "CPU, in PyNative mode: leave out --device and --mode, or --numerics"
+            )
     if settings.hf32 and not is_ascend(settings.device):
         raise ParityError(
             f"HF32 for {' and '.join(settings.hf32)} was asked for, which {settings.device} does "
-            "not have: only Ascend computes in it; on CPU `--numerics hf32` imitates it"
+            "not have: only Ascend computes in it; on CPU `--numerics hf32-matmul` imitates it"
         )
+
+
+def chip_in_use(settings: Settings) -> Chip | None:
+    """The chip that the run is on, or whose numerics it imitates; ``None`` for a CPU.
+
+    Raises:
+        ParityError: the device is not there.
+    """
+    if settings.numerics is not None:
+        return chip_of(find(settings.numerics).chip)
+    if not is_ascend(settings.device):
+        return None
+    kind = load_by_name(settings.candidate, CANDIDATES, "candidate")
+    select_device(kind, settings)
+    asked = getattr(kind, "device_facts", None)
+    return None if asked is None else chip_of(asked(settings.device).get("soc", ""))
 
 
 def select_device(kind: Any, settings: Settings) -> None:

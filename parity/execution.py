@@ -17,7 +17,9 @@ from parity.core.points import STAGES, Firing, Point
 from parity.core.rows import GRAPH
 from parity.core.store import Bundle
 from parity.core.trace import Trace
-from parity.device_choice import select_device
+from parity.device_chips import lacking
+from parity.device_choice import chip_in_use, select_device
+from parity.numerics_models import imitated
 from parity.settings import CANDIDATES, Settings, load_by_name
 from parity.subjects import qwen2vl
 
@@ -73,7 +75,8 @@ class Execution:
         compiled = self.mode == GRAPH
         select_device(kind, settings)
         try:
-            found = kind(settings.checkpoint, precision(dtype), settings.device, jit=compiled)
+            with imitated(settings.numerics, dtype):
+                found = kind(settings.checkpoint, precision(dtype), settings.device, jit=compiled)
         except ParityError:
             raise
         except Exception as error:
@@ -81,6 +84,14 @@ class Execution:
         if settings.without:
             found.leave_out(matching(settings.without, self.replaceable))
         return found
+
+    def lacks(self, dtype: str) -> str | None:
+        """Why the device cannot compute in ``dtype``; ``None`` if it can, or nobody knows.
+
+        Raises:
+            ParityError: the device is not there.
+        """
+        return lacking(chip_in_use(self.settings), dtype)
 
     def holes(self, dtype: str) -> tuple[str, ...]:
         """The modules that the candidate does not have yet, and that are left out on purpose.
@@ -101,7 +112,7 @@ class Execution:
         """The candidate as its user runs it, preprocessing included, recording ``points``."""
         candidate, trace = self.candidate(dtype), Trace()
         self.doing(FREE if points else BARE)
-        with self._standing_in(dtype, bundle):
+        with self._standing_in(dtype, bundle), imitated(self.settings.numerics, dtype):
             for call, tokens in zip(case.calls, bundle.tokens, strict=True):
                 # What goes wrong here is a finding about the candidate, not the end of the run.
                 try:
@@ -117,7 +128,7 @@ class Execution:
     def forced(self, dtype: str, bundle: Bundle, stages: Collection[str]) -> Trace:
         """The candidate with every module on the reference's inputs."""
         self.doing(FORCED)
-        with self._standing_in(dtype, bundle):
+        with self._standing_in(dtype, bundle), imitated(self.settings.numerics, dtype):
             trace: Trace = self.candidate(dtype).forced(bundle, self.points, stages)
         return trace
 

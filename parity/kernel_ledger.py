@@ -13,6 +13,7 @@ from parity.core.numerics import PRECISIONS, precision
 from parity.core.points import Point
 from parity.core.rows import Row
 from parity.core.verdict import Evidence
+from parity.kernels.arithmetic import observed
 from parity.kernels.explain import explained, open_to_explanation
 from parity.kernels.ledger import measure
 from parity.kernels.table import lines
@@ -72,6 +73,17 @@ def with_kernels(session: Session, rows: list[Row], evidence: Evidence) -> list[
         return rows
     bench = workbench_of(session, evidence.precision.name, session.execution(evidence.mode).points)
     return rows if bench is None else explained(rows, evidence, bench)
+
+
+def with_arithmetic(session: Session, rows: list[Row], evidence: Evidence) -> list[Row]:
+    """``rows`` with the arithmetic that was really used, where its errors tell another one.
+
+    Raises:
+        ParityError: as in `workbench_of`.
+    """
+    points = session.execution(evidence.mode).points
+    bench = workbench_of(session, evidence.precision.name, points)
+    return rows if bench is None else observed(rows, evidence, bench)
 
 
 def kernels(

@@ -77,6 +77,7 @@ def choices(settings: Settings) -> dict[str, object]:
         "level": ", ".join(dict.fromkeys(map(settings.level_in, settings.modes))),
         "left out": ", ".join(settings.without) or NONE,
         "planted fault": settings.plant or NONE,
+        "numerics model": settings.numerics or NONE,
         "overrides": NONE if overrides is None else f"{overrides} {_short(file_hash(overrides))}",
     }
 

@@ -21,6 +21,7 @@ from parity.core.points import LEVELS, STAGES, Firing, Point
 from parity.core.rows import MODES, Row, Verdict, ran_in
 from parity.core.store import Bundle
 from parity.core.tolerance import Gates, load_gates
+from parity.core.unsupported import unsupported
 from parity.core.verdict import Evidence, judge
 from parity.details import Looking, chosen
 from parity.device_choice import check_device
@@ -200,8 +201,11 @@ class Session:
 
     def _run(self, case: Case, dtype: str, stages: Collection[str], mode: str) -> list[Row]:
         from parity.faults import planted
-        from parity.kernel_ledger import with_kernels
+        from parity.kernel_ledger import with_arithmetic, with_kernels
 
+        reason = self.execution(mode).lacks(dtype)
+        if reason is not None:
+            return unsupported(self.schedule(case, stages, mode), case.name, dtype, mode, reason)
         thorough = self.prove and self.proven_on(dtype, mode) == case.name
         # The candidate is loaded under the fault too: some faults are in the loading of weights.
         with planted(self.settings.plant):
@@ -222,7 +226,8 @@ class Session:
             failed += reference_against_itself(schedule, evidence) if thorough else []
             failed += record_unchanged(schedule, evidence)  # last, so that it covers all of them
             self.invalid += [f"{case.name} {ran_in(dtype, mode)}: {reason}" for reason in failed]
-        return self._explained(with_kernels(self, rows, evidence), evidence, case, schedule)
+        rows = with_arithmetic(self, with_kernels(self, rows, evidence), evidence)
+        return self._explained(rows, evidence, case, schedule)
 
     def _explained(
         self, rows: list[Row], evidence: Evidence, case: Case, schedule: Sequence[Firing]

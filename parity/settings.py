@@ -44,6 +44,8 @@ class Settings:
     bundle: Path | None = None
     """Folder of a portable bundle to run on, instead of captured references."""
     plant: str | None = None
+    numerics: str | None = None
+    """The numerics model that the port's operations follow, instead of the CPU's own."""
     without: tuple[str, ...] = ()
     """Patterns of modules to leave out, as if they were not ported yet."""
     gates: Path = DEFAULT_GATES

@@ -104,6 +104,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return cast(rows.reshape(*x.shape[:-1], outputs), x.dtype)
 
 
+def residual(x: Tensor, update: Tensor) -> Tensor:
+    """Add to the residual stream, in its dtype."""
+    return x + update
+
+
 def embedding(ids: Tensor, weight: Tensor) -> Tensor:
     """Rows of the table: int [B, S] and [V, H] to [B, S, H]."""
     return ops.gather(weight, ids, 0)

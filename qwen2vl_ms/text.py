@@ -142,13 +142,14 @@ class Qwen2VLDecoderLayer(nn.Cell):
             return self._run(
                 *self.graphs, hidden_states, attention_mask, position_embeddings, cache
             )
-        hidden_states = hidden_states + self.self_attn(
+        mixed = self.self_attn(
             hidden_states=self.input_layernorm(hidden_states),
             attention_mask=attention_mask,
             position_embeddings=position_embeddings,
             cache=cache,
         )
-        return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
+        hidden_states = F.residual(hidden_states, mixed)
+        return F.residual(hidden_states, self.mlp(self.post_attention_layernorm(hidden_states)))
 
     @staticmethod
     def _run(
@@ -172,8 +173,9 @@ class Qwen2VLDecoderLayer(nn.Cell):
     def _after(
         self, hidden_states: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor
     ) -> Tensor:
-        hidden_states = hidden_states + self.self_attn.mix(query, key, value, mask)
-        return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
+        mixed = self.self_attn.mix(query, key, value, mask)
+        hidden_states = F.residual(hidden_states, mixed)
+        return F.residual(hidden_states, self.mlp(self.post_attention_layernorm(hidden_states)))
 
 
 class Qwen2VLTextModel(nn.Cell):

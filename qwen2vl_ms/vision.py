@@ -200,12 +200,13 @@ class Qwen2VLVisionBlock(nn.Cell):
                 hidden_states, *position_embeddings,
                 layout.ends, layout.parts, layout.back, *layout.rows,
             )  # fmt: skip
-        hidden_states = hidden_states + self.attn(
+        mixed = self.attn(
             hidden_states=self.norm1(hidden_states),
             cu_seqlens=cu_seqlens,
             position_embeddings=position_embeddings,
         )
-        return hidden_states + self.mlp(self.norm2(hidden_states))
+        hidden_states = F.residual(hidden_states, mixed)
+        return F.residual(hidden_states, self.mlp(self.norm2(hidden_states)))
 
     def _whole(
         self,
@@ -218,10 +219,9 @@ class Qwen2VLVisionBlock(nn.Cell):
         *rows: Tensor,
     ) -> Tensor:
         """The same as one graph."""
-        hidden_states = hidden_states + self.attn.mix(
-            self.norm1(hidden_states), cos, sin, ends, parts, back, *rows
-        )
-        return hidden_states + self.mlp(self.norm2(hidden_states))
+        mixed = self.attn.mix(self.norm1(hidden_states), cos, sin, ends, parts, back, *rows)
+        hidden_states = F.residual(hidden_states, mixed)
+        return F.residual(hidden_states, self.mlp(self.norm2(hidden_states)))
 
 
 class PatchMerger(nn.Cell):

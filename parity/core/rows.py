@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from parity.core.arithmetic import Arithmetic
 from parity.core.detail import Detail
 from parity.core.inputs_shown import InputsShown
 from parity.core.nonfinite import NonFinite
@@ -198,6 +199,8 @@ class Row:
     """What to try: the hypotheses that fit what is wrong, the best first, each one a sentence."""
     kernel: str | None = None
     """Which primitive's inaccuracy, measured on this device, explains a local ratio over a gate."""
+    arithmetic: Arithmetic | None = None
+    """What it was really computed in, where its errors show that it is not what was declared."""
     override: str | None = None
     """The written reason of the override whose gate was used."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.core.numerics import FORMATS, Precision
+from parity.core.numerics import FORMATS, Format, Precision
 from parity.core.points import Point
 from parity.core.store import Bundle
 from parity.core.trace import Array
@@ -13,8 +13,10 @@ from parity.kernels.device import Device
 from parity.kernels.measure import Probe
 from parity.subjects.modules import (
     FORMULAS,
+    RIGHT,
     Config,
     Ops,
+    Recipe,
     Run,
     Weights,
     firing_inputs,
@@ -45,7 +47,9 @@ class Workbench:
     points: Sequence[Point]
     """Those at which the forced run handed on the reference's values."""
 
-    def compute(self, bundle: Bundle, point: Point, index: int, ops: Ops) -> dict[str, Float]:
+    def compute(
+        self, bundle: Bundle, point: Point, index: int, ops: Ops, recipe: Recipe = RIGHT
+    ) -> dict[str, Float]:
         """One firing of a module as in the forced run: on the reference's inputs, outside and in.
 
         Args:
@@ -53,6 +57,7 @@ class Workbench:
             point: of the module.
             index: which firing.
             ops: the primitives.
+            recipe: what the module makes of them.
 
         Returns:
             Its output by its own name, and by the name of each module inside what reached it.
@@ -60,9 +65,14 @@ class Workbench:
         handed_on = {inner.name for inner in self.points}
         outputs = inner_outputs(bundle, point.name, index)
         given = {name: value for name, value in outputs.items() if name in handed_on}
-        run = Run(self.weights, self.config, ops, given=given)
+        run = Run(self.weights, self.config, ops, recipe, given=given)
         output = run.module(point.name, firing_inputs(bundle, point.name, index))
         return {point.name: output, **run.arrived}
+
+    @property
+    def handed_on(self) -> str:
+        """Full name of the dtype that modules hand on."""
+        return self.precision.format.name
 
     def size(self, bundle: Bundle, point: Point, index: int) -> int:
         """Numbers in the largest value or matrix that computing a firing again takes."""
@@ -77,8 +87,12 @@ class Workbench:
 
     def probe(self, name: str, point: Point) -> Probe:
         """The device's kernel of the primitive ``name``, as called inside ``point``."""
+        return Probe(self.device, name, self.format_in(point).name)
+
+    def format_in(self, point: Point) -> Format:
+        """What values are rounded to inside ``point``."""
         narrow = NARROW_ATTENTION.get(self.precision.name) if point.role in ATTENTION else None
-        return Probe(self.device, name, (narrow or self.precision.format).name)
+        return narrow or self.precision.format
 
     def _scores(self, vision: bool, inputs: Mapping[str, Array], output: Array) -> int:
         """How many scores attention has, of all segments as if they saw each other."""

@@ -7,12 +7,15 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, get_args, get_origin, get_type_hints
 
+from parity.core.arithmetic import Arithmetic
 from parity.core.nonfinite import NonFinite
 from parity.core.rows import Comparison, Row, Slice
 from parity.core.standards import Standards
 from parity.report.figures import end_figure, local_figure
 
 SIDES = ("local", "end_to_end")
+TOLD = "arithmetic"
+"""The row's own part that is a table itself."""
 _PARTS: dict[str, type[Any]] = {
     "whole": Slice, "row": Slice, "column": Slice, "update": Slice, "standards": Standards,
     "candidate_nonfinite": NonFinite, "reference_nonfinite": NonFinite,
@@ -32,14 +35,17 @@ class Column:
 
 def columns() -> list[Column]:
     """Every column, in order: the row's own, then each side's worst figure and all figures."""
-    return _of(Row) + [_under(side, one) for side in SIDES for one in _side_columns()]
+    told = [_under(TOLD, one) for one in _of(Arithmetic)]
+    return _of(Row) + told + [_under(side, one) for side in SIDES for one in _side_columns()]
 
 
 def cells(row: Row) -> dict[str, object]:
     """The cells of a row that are not absent, by column: values as the row has them, no enums."""
-    found = {
-        one.name: _plain(getattr(row, one.name)) for one in fields(row) if one.name not in SIDES
-    }
+    own = (one.name for one in fields(row) if one.name not in (*SIDES, TOLD))
+    found = {name: _plain(getattr(row, name)) for name in own}
+    if row.arithmetic is not None:
+        found |= {f"{TOLD}.{one.name}": getattr(row.arithmetic, one.name)
+                  for one in fields(row.arithmetic)}  # fmt: skip
     for side, worst in (("local", local_figure(row)), ("end_to_end", end_figure(row))):
         comparison: Comparison | None = getattr(row, side)
         if comparison is None or worst is None:
@@ -65,7 +71,7 @@ def _under(name: str, column: Column) -> Column:
 def _of(schema: type[Any]) -> list[Column]:
     """A column for every field of a dataclass, but for those that are tables themselves."""
     hints = get_type_hints(schema)
-    names = [one.name for one in fields(schema) if one.name not in (*SIDES, *_PARTS)]
+    names = [one.name for one in fields(schema) if one.name not in (*SIDES, *_PARTS, TOLD)]
     return [_column(name, hints[name]) for name in names]
 
 

@@ -124,7 +124,8 @@ def detail(result: RunResult, groups: Sequence[Group]) -> str:
     if overridden := sum(row.override is not None for row in result.rows):
         text += f"; {overridden:,} overridden"
     doubt = "Not to be trusted: " if result.invalid else ""
-    return f"{doubt}{text}.{_unseen(result)}{_borrowed(result)}{_nearest(result)}"
+    limits = f"{_imitated(result)}{_unseen(result)}{_borrowed(result)}"
+    return f"{doubt}{text}.{limits}{_nearest(result)}"
 
 
 def _unseen(result: RunResult) -> str:
@@ -143,6 +144,14 @@ def _borrowed(result: RunResult) -> str:
     """Say where the gates are from, if not from this device."""
     note = result.provenance.get("gates note")
     return f" Gates: {clean(str(note), 300)}." if note else ""
+
+
+def _imitated(result: RunResult) -> str:
+    """Say so where the port computed as a numerics model says, and nothing ran on a device."""
+    model = result.provenance.get("numerics model", "none")
+    if model == "none":
+        return ""
+    return f" Imitated on CPU, by the numerics model {clean(str(model))}: no device was measured."
 
 
 def _nearest(result: RunResult) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from parity.core.arithmetic import SATURATING
 from parity.core.coverage import Coverage, coverages
+from parity.core.dtype_ledger import Used, saturated, used
 from parity.core.rows import RunResult, ran_in
 from parity.report.text import clean, number, plural
 
@@ -43,7 +45,7 @@ def ledger_view(result: RunResult) -> LedgerView | None:
     runs = coverages(result.ledger)
     if not runs:
         return None
-    notes = (*_notes(runs), *_tests(result.ledger))
+    notes = (*_arithmetic(result), *_notes(runs), *_tests(result.ledger))
     return LedgerView(summary(runs), notes, _lines(runs), HEADINGS)
 
 
@@ -103,6 +105,46 @@ def _notes(runs: Sequence[Coverage]) -> Iterable[Note]:
         yield Note(
             f"repeated as a proof: {_list(repeated)}", "the smallest of each dtype and mode", False
         )
+
+
+def _arithmetic(result: RunResult) -> Iterable[Note]:
+    """What was computed in another arithmetic than declared, and float16 at its end."""
+    for one in used(result.rows):
+        yield Note(
+            f"{clean(one.ran_in)}: {plural(one.firings, 'firing')} of "
+            f"{plural(len(one.points), 'point')} were computed as {clean(one.name)}, first "
+            f"{clean(one.points[0])}",
+            _shown_by(one) + _switches(one, result.provenance),
+            False,
+        )
+    for held in saturated(result.rows):
+        yield Note(
+            f"{clean(held.ran_in)}: {held.candidate:,} values at 65504 or beyond, the reference "
+            f"{held.reference:,}; {held.candidate_nonfinite:,} not finite, the reference "
+            f"{held.reference_nonfinite:,}",
+            "float16 ends there, end to end; chips that saturate have no infinities",
+            False,
+        )
+
+
+def _shown_by(one: Used) -> str:
+    """The evidence."""
+    if one.name == SATURATING:
+        return "where the reference is infinite, the candidate is not"
+    size = f"relative error {number(one.error)}, {number(one.expected)} is to be expected of it"
+    part = f", which accounts for at least {100 * one.share:.1f} % of each" if one.share > 0 else ""
+    return size + part
+
+
+def _switches(one: Used, provenance: Mapping[str, object]) -> str:
+    """Say how what explains an arithmetic is set."""
+    precision, model = provenance.get("precision"), provenance.get("numerics model", "none")
+    if model != "none":
+        return f"; numerics model: {clean(str(model))}"
+    if not isinstance(precision, Mapping):
+        return ""
+    set_to = [f"{name} {precision[name]}" for name in one.switches if name in precision]
+    return f"; {clean(', '.join(set_to))}" if set_to else ""
 
 
 def _rounding(runs: Sequence[Coverage]) -> Iterable[Note]:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from parity.core.arithmetic import Arithmetic
 from parity.core.detail import Detail
 from parity.core.errors import ParityError
 from parity.core.files import read_text
@@ -28,8 +29,8 @@ from parity.core.store import json_hash
 from parity.report.plain_io import decode, decode_float, encode, encode_float
 
 FORMAT_NAME = "parity-rows"
-FORMAT = 4
-READ = (3, 4)
+FORMAT = 5
+READ = (3, 4, 5)
 """Formats that are read; 3 has no details, inputs and sources."""
 HASH = "sha256"
 """Of all else in canonical JSON (no white space, keys sorted); absent in files of before."""
@@ -44,17 +45,18 @@ _NESTED: dict[str, type[Any]] = {
     "local": Comparison, "end_to_end": Comparison,
     "whole": Slice, "row": Slice, "column": Slice, "update": Slice,
     "candidate_nonfinite": NonFinite, "reference_nonfinite": NonFinite, "standards": Standards,
+    "arithmetic": Arithmetic,
 }  # fmt: skip
 _FLOATS = {
     "ratio", "error", "floor", "gate", "max_abs", "reference_value", "candidate_value",
     "mean_relative", "max_relative", "mean_ulp", "max_ulp", "cosine", "rtol",
-    "dual_max", "dual_mean", "dual_rms",
+    "dual_max", "dual_mean", "dual_rms", "share", "expected",
 }  # fmt: skip
 _FLAGS = {"open_operator", "dual_l1", "dual_l2"}
 _OPTIONAL = {
     "cause", "candidate_shape", "mismatches", "local", "end_to_end", "row", "column", "update",
-    "index", "suggestions", "kernel", "override", "candidate_nonfinite", "reference_nonfinite",
-    "open_operator",
+    "index", "suggestions", "kernel", "arithmetic", "override", "candidate_nonfinite",
+    "reference_nonfinite", "open_operator",
 }  # fmt: skip
 _TEXTS = {"suggestions"}
 
@@ -197,7 +199,7 @@ def plain(value: object) -> Any:
     return str(value)
 
 
-def _encode(thing: Row | Comparison | Slice | NonFinite | Standards) -> dict[str, Any]:
+def _encode(thing: Row | Comparison | Slice | NonFinite | Standards | Arithmetic) -> dict[str, Any]:
     """Return a dataclass of the schema as a JSON object, absent values left out."""
     pairs = ((one.name, getattr(thing, one.name)) for one in fields(thing))
     return {

@@ -15,6 +15,7 @@ from enum import Enum
 from itertools import pairwise
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from parity.core.arithmetic import Arithmetic
 from parity.core.detail import Detail
 from parity.core.inputs_shown import InputsShown
 from parity.core.nonfinite import NonFinite
@@ -23,7 +24,7 @@ from parity.core.sources import Source
 from parity.core.standards import Standards
 from parity.report.rows_io import FORMAT, FORMAT_NAME, HASH
 
-_ALWAYS_WHOLE = (Row, Comparison, Slice, NonFinite, Standards)
+_ALWAYS_WHOLE = (Row, Comparison, Slice, NonFinite, Standards, Arithmetic)
 """Written with every field but absent ones; of the others what has its default is left out."""
 _SIMPLE: dict[Any, dict[str, Any]] = {
     str: {"type": "string"}, int: {"type": "integer"}, bool: {"type": "boolean"},

@@ -121,6 +121,8 @@ def culprit(row: Row) -> list[str]:
     lines += wrap(clean(row.message, MESSAGE_LIMIT), "  ")
     for suggestion in row.suggestions:
         lines += wrap(f"what to try: {clean(suggestion, MESSAGE_LIMIT)}", "  ")
+    if row.arithmetic is not None:
+        lines += wrap(f"computed as {clean(str(row.arithmetic))}", "  ")
     lines += wrap(f"meaning: {known.means}", "  ") + wrap(f"next: {known.next}", "  ")
     return lines
 

@@ -98,6 +98,10 @@ RULES = (
     ),
     forbid("parity/msprobe/make_*.py", {"parity.session", "parity.job", "parity.report"}),
     forbid("parity/faults/*.py", REFERENCE | ABOVE_CORE | {"parity.adapters"}),
+    forbid(
+        "parity/numerics_models/*.py",
+        REFERENCE | ABOVE_CORE | {"parity.adapters", "parity.faults", "parity.report"},
+    ),
     forbid("parity/*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms"}),
     forbid("parity/bench/torch_*.py", {"mindspore", "qwen2vl_ms"}),
     forbid("parity/bench/mindnlp_*.py", {"qwen2vl_ms", "parity.adapters"}),

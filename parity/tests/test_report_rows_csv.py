@@ -38,7 +38,11 @@ def test_every_row_is_a_line_with_its_figures():
 def test_the_columns_are_flat_and_complete():
     names = [one.name for one in columns()]
     assert len(names) == len(set(names))
-    assert {f.name for f in dataclasses.fields(row(0, "a"))} - set(names) == {"local", "end_to_end"}
+    assert {f.name for f in dataclasses.fields(row(0, "a"))} - set(names) == {
+        "local",
+        "end_to_end",
+        "arithmetic",
+    }
     for side in ("local", "end_to_end"):
         for part in ("whole", "row", "column", "update"):
             for figure in ("ratio", "error", "floor", "gate", "index"):
