@@ -6,6 +6,7 @@ import typer
 
 from parity.options import end_in_one_line
 from parity.reliability.corrupt import corrupt
+from parity.reliability.kill import kill
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +27,7 @@ def _commands() -> None:
 
 
 app.command()(corrupt)
+app.command()(kill)
 
 if __name__ == "__main__":
     end_in_one_line(app)
