@@ -6,16 +6,18 @@ on. Where that changes, the name does, and the reference is captured again.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from parity.core.cases import Case
-from parity.core.errors import ParityError
-from parity.core.files import file_hash
+from parity.core.errors import BundleError, ParityError
+from parity.core.files import file_hash, locked
 from parity.core.numerics import precision
 from parity.core.points import Point
 from parity.core.store import FORMAT, MANIFEST, TENSORS, Bundle, json_hash, mark_used
@@ -49,22 +51,60 @@ class References:
         return qwen2vl.points(depths, "module")
 
     def open(self, case: Case, dtype: str) -> Bundle:
-        """The bundle of ``dtype``'s reference, captured first if there is none that fits.
+        """The bundle of ``dtype``'s reference, captured first if there is none that is sound.
 
         Raises:
             ParityError: there is none and it cannot be captured here.
-            BundleError: the one there is damaged.
+            BundleError: the one there is damaged, and it cannot be captured here.
         """
         folder = self.folder(case, dtype)
         if not folder.exists():
             self.capture([(case, dtype)])
-        bundle = Bundle.open(folder)
-        if bundle.key != self.key(case, dtype):
-            raise ParityError(f"{folder} is not the bundle its name says; delete it and run again")
+        try:
+            bundle = self._sound(case, dtype)
+        except BundleError as error:
+            self._capture_again(case, dtype, error)
+            bundle = self._sound(case, dtype)
         if folder.name not in self.opened:
             self.note(folder.name, self.hash(case, dtype), bundle)
         mark_used(folder)
         return bundle
+
+    def _sound(self, case: Case, dtype: str) -> Bundle:
+        """The bundle that is there; all of it is checked when it is opened first.
+
+        Raises:
+            BundleError: it is damaged, or is another one.
+        """
+        folder = self.folder(case, dtype)
+        bundle = Bundle.open(folder)
+        if bundle.key != self.key(case, dtype):
+            raise BundleError(f"{folder} is not the bundle its name says; delete it and run again")
+        if folder.name not in self.opened:
+            bundle.check()
+        return bundle
+
+    def _capture_again(self, case: Case, dtype: str, damage: BundleError) -> None:
+        """Capture a damaged bundle anew. The damaged one stays beside it until `prune` takes it.
+
+        Raises:
+            BundleError: it cannot be captured here; the damaged one is still in its place.
+        """
+        folder = self.folder(case, dtype)
+        aside = folder.with_name(f"{folder.name}.damaged")
+        self.say(f"{damage}\nit is captured again now, and the damaged one kept as {aside.name}")
+        try:
+            with locked(folder):
+                with suppress(BundleError):
+                    self._sound(case, dtype)
+                    return  # another process was faster
+                shutil.rmtree(aside, ignore_errors=True)
+                folder.rename(aside)
+            self.capture([(case, dtype)])
+        except (ParityError, OSError) as error:
+            with suppress(OSError):  # there is a new one: another process was faster
+                aside.rename(folder)
+            raise BundleError(f"{damage}; it could not be captured again: {error}") from error
 
     @property
     def origin(self) -> dict[str, object]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.core.portable import damaged
+from parity.core.record_shape import check_record
 from parity.core.store import Bundle, Proof, ReferenceFiring
 from parity.core.trace import Array
 
@@ -58,17 +59,18 @@ class PortableBundle(Bundle):
         """
         self.folder = folder
         try:
-            self.key: dict[str, object] = dict(record["key"])
-            self.provenance: dict[str, object] = dict(record["provenance"])
-            self.proofs = [Proof(**proof) for proof in record["proofs"]]
-            self.tokens: list[list[list[int]]] = record["tokens"]
-            self.chunks: int = record["chunks"]
-            self.points: dict[str, list[ReferenceFiring]] = {
-                name: [ReferenceFiring(**firing) for firing in firings]
-                for name, firings in record["points"].items()
-            }
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            check_record(record)
+        except (ValueError, RecursionError) as error:
             raise damaged(folder, f"a record has an unexpected structure ({error})") from error
+        self.key: dict[str, object] = record["key"]
+        self.provenance: dict[str, object] = record["provenance"]
+        self.proofs = [Proof(**proof) for proof in record["proofs"]]
+        self.tokens: list[list[list[int]]] = record["tokens"]
+        self.chunks: int = record["chunks"]
+        self.points: dict[str, list[ReferenceFiring]] = {
+            name: [ReferenceFiring(**firing) for firing in firings]
+            for name, firings in record["points"].items()
+        }
         self._file = tensors
         self._names = set(tensors.keys())
         self._checked: dict[str, Array] = {}

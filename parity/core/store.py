@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from parity.core.errors import BundleError
-from parity.core.files import replace_folder
+from parity.core.files import read_text, replace_folder
 from parity.core.narrow import NARROW, pack, unpack
+from parity.core.record_shape import check_record
 from parity.core.trace import Array
 
 FORMAT = 3
@@ -194,6 +195,8 @@ class Bundle:
             name: [ReferenceFiring(**firing) for firing in firings]
             for name, firings in manifest["points"].items()
         }
+        if not (folder / TENSORS).is_file():  # a pipe would be waited for
+            raise _damaged(folder / TENSORS, "it is no file")
         try:
             opened: Any = safe_open(folder / TENSORS, framework="numpy")
             self._file = opened
@@ -217,12 +220,13 @@ class Bundle:
                 f"delete {folder} and run again"
             )
         claimed = manifest.pop("sha256", None)
-        if claimed != json_hash(manifest):
-            raise _damaged(path, "its content does not match its own hash")
         try:
-            return cls(folder, manifest)
-        except (KeyError, TypeError) as error:
+            if claimed != json_hash(manifest):
+                raise _damaged(path, "its content does not match its own hash")
+            check_record(manifest)
+        except (ValueError, RecursionError) as error:
             raise _damaged(path, f"unexpected structure ({error})") from error
+        return cls(folder, manifest)
 
     def tensor(self, name: str) -> Array:
         """The tensor stored under ``name``, after checking it against its hash; never narrow.
@@ -231,32 +235,44 @@ class Bundle:
             BundleError: it is not there, or its content has changed.
         """
         if name not in self._checked:
-            if name not in self._names:
-                raise _damaged(self.folder / TENSORS, f"tensor {name} is not in it")
-            dtype = narrow_dtype(name)
-            try:
-                stored = self._file.get_tensor(name)
-                array = stored if dtype is None else unpack(stored, dtype)
-            except Exception as error:
-                raise _damaged(self.folder / TENSORS, str(error)) from error
-            if tensor_name(stored, dtype) != name:
-                raise _damaged(self.folder / TENSORS, f"tensor {name} does not match its hash")
-            self._checked[name] = array
+            self._checked[name] = self._read(name)
         return self._checked[name]
+
+    def _read(self, name: str) -> Array:
+        """A tensor, read and checked."""
+        if name not in self._names:
+            raise _damaged(self.folder / TENSORS, f"tensor {name} is not in it")
+        dtype = narrow_dtype(name)
+        try:
+            stored = self._file.get_tensor(name)
+            array = stored if dtype is None else unpack(stored, dtype)
+        except Exception as error:
+            raise _damaged(self.folder / TENSORS, str(error)) from error
+        if tensor_name(stored, dtype) != name:
+            raise _damaged(self.folder / TENSORS, f"tensor {name} does not match its hash")
+        return array
 
     def get(self, point: str, index: int) -> ReferenceFiring | None:
         """The ``index``-th firing of ``point``, or ``None``."""
         firings = self.points.get(point, [])
         return firings[index] if index < len(firings) else None
 
+    @property
+    def used(self) -> set[str]:
+        """The names of all tensors that a firing refers to."""
+        every = [firing for firings in self.points.values() for firing in firings]
+        names = {name for one in every for name in (one.value, one.local, one.local_block,
+                 one.arrival, one.end_to_end, *one.inputs.values())}  # fmt: skip
+        return names - {None}
+
     def check(self) -> None:
-        """Read and verify every tensor.
+        """Read and verify every tensor that is there or is referred to; none is kept in memory.
 
         Raises:
             BundleError: as in :meth:`tensor`.
         """
-        for name in sorted(self._names):
-            self.tensor(name)
+        for name in sorted(self._names | self.used):
+            self._read(name)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -266,10 +282,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         BundleError: it is missing, too large, or not a JSON object.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_MANIFEST_BYTES:
-            raise _damaged(path, f"{size} bytes is more than a manifest can have")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path, MAX_MANIFEST_BYTES))
     except FileNotFoundError:
         raise BundleError(f"no bundle at {path.parent}; run once where PyTorch is") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -78,19 +78,11 @@ def of_bundle(folder: Path) -> list[Kept]:
     def read() -> object:
         bundle = Bundle.open(folder)
         bundle.check()
-        tensors = {name: zlib.crc32(bundle.tensor(name).tobytes()) for name in _names(bundle)}
+        tensors = {name: zlib.crc32(bundle.tensor(name).tobytes()) for name in bundle.used}
         return repr((bundle.key, bundle.provenance, bundle.proofs, bundle.tokens, bundle.chunks,
                      bundle.points, sorted(tensors.items())))  # fmt: skip
 
     return [Kept(name, folder / name, read) for name in (MANIFEST, TENSORS)]
-
-
-def _names(bundle: Bundle) -> set[str]:
-    """The tensors that a bundle's points use."""
-    every = [firing for firings in bundle.points.values() for firing in firings]
-    return {name for one in every
-            for name in (one.value, one.local, one.local_block, one.arrival, one.end_to_end,
-                         *one.inputs.values()) if name is not None}  # fmt: skip
 
 
 def of_rows(path: Path) -> Kept:

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from parity.core.store import TENSORS
-from parity.session import Session
-from parity.settings import FIXTURES, Settings
+from parity.settings import FIXTURES
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = FIXTURES / "qwen2vl-tiny"
@@ -197,30 +195,6 @@ def test_an_image_that_is_too_long(tmp_path):
 
     done = with_image(tmp_path, lambda path: Image.new("RGB", (3000, 10)).save(path))
     refused(done, "aspect ratio", "x.png")
-
-
-@pytest.mark.slow
-def test_a_damaged_bundle_is_refused_by_name(tmp_path):
-    bundles = tmp_path / "bundles"
-    assert run(tmp_path).returncode == 0
-    folder = next(path for path in bundles.iterdir() if path.is_dir())
-    data = bytearray((folder / TENSORS).read_bytes())
-    for position in range(len(data) // 10, len(data), 512):
-        data[position] ^= 1
-    (folder / TENSORS).write_bytes(bytes(data))
-    shutil.rmtree(tmp_path / "report")
-    refused(run(tmp_path), folder / TENSORS, "does not match its hash", "Delete")
-
-
-@pytest.mark.slow
-def test_a_bundle_of_something_else_is_refused(tmp_path):
-    settings = Settings(bundles=tmp_path / "bundles", cases=("text-only", "single-image"))
-    session = Session(settings)
-    text, image = (session.references.folder(case, "fp32") for case in session.cases)
-    assert run(tmp_path).returncode == 0
-    shutil.rmtree(tmp_path / "report")
-    shutil.copytree(text if text.exists() else image, image if text.exists() else text)
-    refused(run(tmp_path, case="single-image"), "is not the bundle its name says")
 
 
 def test_a_report_folder_with_foreign_files_is_refused_before_the_run(tmp_path):
