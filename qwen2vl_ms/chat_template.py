@@ -50,7 +50,7 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(source)
             self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))
-        except TemplateError as error:
+        except Exception as error:  # of Jinja, or of what it computes while it compiles
             raise Qwen2VLError(
                 f"{name} is not a valid template ({error}): copy it again"
             ) from error
@@ -68,7 +68,7 @@ class ChatTemplate:
         """
         for path, source in _sources(folder):
             if isinstance(source, list):  # several templates, by name
-                source = {entry.get("name"): entry.get("template") for entry in source}
+                source = _by_name(source, path)
             if isinstance(source, dict):
                 source = source.get("default")
             if source is None:
@@ -115,6 +115,16 @@ class ChatTemplate:
                 f"{self.name} cannot render these messages ({error}): check their roles and "
                 "contents against the template"
             ) from error
+
+
+def _by_name(entries: list[Any], path: Path) -> dict[str, Any]:
+    """Templates by their names."""
+    try:
+        return {str(entry["name"]): entry.get("template") for entry in entries}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise Qwen2VLError(
+            f"{path}: chat_template lists something without a name and a template: copy it again"
+        ) from error
 
 
 def _sources(folder: Path) -> Iterator[tuple[Path, Any]]:

@@ -8,6 +8,7 @@ unimplemented setting would otherwise change every answer without a word.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -105,7 +106,7 @@ def _whole(least: int) -> Callable[[Any], bool]:
 
 def _number(low: float, high: float, low_included: bool = False) -> Callable[[Any], bool]:
     def accepts(value: Any) -> bool:
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
             return False
         return (low < value or (low_included and low == value)) and value <= high
 

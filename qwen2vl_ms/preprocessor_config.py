@@ -7,7 +7,7 @@ otherwise change every picture without a word.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from numbers import Integral, Real
@@ -77,14 +77,19 @@ def is_count(value: Any) -> bool:
 def is_positive(value: Any) -> bool:
     """Whether ``value`` is a finite number above 0."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and float(value) > 0
+    return is_number and 0 < value <= sys.float_info.max
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a float can hold a number; ``math.isfinite`` raises on too large an integer."""
+    return bool(abs(value) <= sys.float_info.max)
 
 
 def _is_triple(value: Any) -> bool:
     return (
         isinstance(value, (list, tuple))
         and len(value) == 3
-        and all(isinstance(x, Real) and math.isfinite(x) for x in value)
+        and all(isinstance(x, Real) and _is_finite(x) for x in value)
     )
 
 
@@ -184,7 +189,7 @@ def _check_value(item: Field[Any], value: Any) -> None:
 def _known_values(settings: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     values = _with_plain_size(settings)
     for key, names in TYPES.items():
-        if key in values and values[key] not in names:
+        if key in values and not (isinstance(values[key], str) and values[key] in names):
             raise Qwen2VLError(
                 f"{key} is {values[key]!r}: these are another model's settings; "
                 f"this port reads those of {' or '.join(sorted(names))}"

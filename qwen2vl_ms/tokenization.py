@@ -225,6 +225,8 @@ def _read_backend(path: Path) -> Tokenizer:
 def _configure(backend: Tokenizer, config: Mapping[str, Any]) -> None:
     """Set the backend up as the reference does."""
     name = config.get("tokenizer_class") or "Qwen2Tokenizer"
+    if not isinstance(name, str):
+        raise Qwen2VLError(f"tokenizer_class is {name!r}: it has to be a text")
     if name in QWEN2_CLASSES:
         use_qwen2_pipeline(backend, bool(config.get("add_prefix_space")))
     elif name not in PLAIN_CLASSES:
@@ -267,6 +269,8 @@ def use_qwen2_pipeline(backend: Tokenizer, add_prefix_space: bool = False) -> No
 
 def _check_added_tokens(backend: Tokenizer, declared: Mapping[str, Any]) -> None:
     """The two files have to declare the same added tokens: the reference reads one or the other."""
+    if not isinstance(declared, Mapping):
+        raise Qwen2VLError(f"{CONFIG_FILE}: added_tokens_decoder is no JSON object: copy it again")
     held = {str(index): token for index, token in backend.get_added_tokens_decoder().items()}
     for index in sorted({*held, *declared} if declared else ()):
         if not _same_token(declared.get(index), held.get(index)):
@@ -290,6 +294,8 @@ def _special_tokens(backend: Tokenizer, config: Mapping[str, Any]) -> dict[str, 
     if (config.get("tokenizer_class") or "Qwen2Tokenizer") in QWEN2_CLASSES:
         roles = {f"{role}_token": END_OF_TEXT for role in ("unk", "eos", "pad")} | roles
     extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    if not isinstance(extra, Mapping | list):
+        raise Qwen2VLError(f"{CONFIG_FILE} lists {extra!r} as special tokens: it has to be a list")
     roles |= extra if isinstance(extra, Mapping) else {}
     named = {key: _content(value) for key, value in roles.items() if value is not None}
     others = [] if isinstance(extra, Mapping) else [_content(token) for token in extra]

@@ -93,7 +93,7 @@ def _header(path: Path) -> tuple[int, dict[str, Any]]:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:  # ValueError: a name no file can have
         raise ParityError(
             f"{path} is not a complete safetensors file ({error}); download it again"
         ) from error

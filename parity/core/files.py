@@ -85,13 +85,13 @@ def read_text(path: Path, most: int) -> str:
         OSError: it cannot be read, is no regular file, or has more than ``most`` bytes.
         UnicodeDecodeError: it is no UTF-8; a ``ValueError``, as what a parser raises.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
+    if found.st_size > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
-    return data.decode("utf-8")
+    with path.open("rb") as file:
+        return file.read(found.st_size).decode("utf-8")
 
 
 def file_hash(path: Path) -> str:

@@ -261,9 +261,9 @@ class Bundle:
     def used(self) -> set[str]:
         """The names of all tensors that a firing refers to."""
         every = [firing for firings in self.points.values() for firing in firings]
-        names = {name for one in every for name in (one.value, one.local, one.local_block,
-                 one.arrival, one.end_to_end, *one.inputs.values())}  # fmt: skip
-        return names - {None}
+        names = (name for one in every for name in (one.value, one.local, one.local_block,
+                 one.arrival, one.end_to_end, *one.inputs.values()))  # fmt: skip
+        return {name for name in names if name is not None}
 
     def check(self) -> None:
         """Read and verify every tensor that is there or is referred to; none is kept in memory.

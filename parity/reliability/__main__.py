@@ -6,6 +6,7 @@ import typer
 
 from parity.options import end_in_one_line
 from parity.reliability.corrupt import corrupt
+from parity.reliability.fuzz import fuzz
 from parity.reliability.kill import kill
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ def _commands() -> None:
 
 
 app.command()(corrupt)
+app.command()(fuzz)
 app.command()(kill)
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def read_config(checkpoint: Path) -> Config:
     vision = config["vision_config"]
     try:
         return _config(config, text, vision)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ParityError(f"{path} lacks a key or has a wrong value: {error!r}") from error
 
 
