@@ -4,13 +4,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 MINDNLP := .venv-mindnlp
+MSPROBE := .venv-msprobe
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN_ARGS ?=
 DTYPES := --dtype fp32 --dtype fp16 --dtype bf16 --dtype ascend-mixed
 BENCH_ARGS ?=
 
-.PHONY: help setup parity generation selftest test test-slow check format bench-port bench-mindnlp bench-compare bench-harness prune fixtures gates figures screenshots update-gold lock clean
+.PHONY: help setup parity generation selftest test test-slow check format bench-port bench-mindnlp msprobe-env bench-compare bench-harness prune fixtures gates figures screenshots update-gold lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -61,6 +62,11 @@ bench-mindnlp: ## Make an environment with MindNLP, which bench-port then measur
 	$(PYTHON) -m venv $(MINDNLP)
 	$(MINDNLP)/bin/python -m pip install --quiet --disable-pip-version-check -r parity/bench/mindnlp-requirements.txt
 	@touch $(MINDNLP)/.ready
+
+msprobe-env: ## Make an environment with msprobe, which can dump the port and the reference
+	$(PYTHON) -m venv $(MSPROBE)
+	$(MSPROBE)/bin/python -m pip install --quiet --disable-pip-version-check -r parity/msprobe/requirements.txt
+	@touch $(MSPROBE)/.ready
 
 bench-compare: $(READY) ## Measure the comparison of two tensors against plain NumPy and a copy
 	$(BIN)/python -m parity.bench.compare $(BENCH_ARGS)

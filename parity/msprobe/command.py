@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from parity.core.numerics import PRECISIONS
-from parity.options import Bundles, CasesFile, Checkpoint, GatesFolder, Overrides
+from parity.options import Bundles, CasesFile, Checkpoint, GatesFolder, Overrides, PortableBundle
 from parity.settings import Settings, default_bundles
 
 
@@ -20,11 +20,30 @@ def import_msprobe(
         ),
     ],
     case: Annotated[
-        str, typer.Option(help="The case that the dumped model ran on.", metavar="NAME")
-    ] = "single-image",
+        str | None,
+        typer.Option(
+            help="The case that the dumped model ran on; needed unless there is a `--reference`.",
+            metavar="NAME",
+            show_default="none",
+        ),
+    ] = None,
     dtype: Annotated[
-        str, typer.Option(help=f"What it ran in, of {', '.join(PRECISIONS)}.", metavar="NAME")
-    ] = "fp32",
+        str | None,
+        typer.Option(
+            help=f"What it ran in, of {', '.join(PRECISIONS)}.",
+            metavar="NAME",
+            show_default="what most of the dump is in",
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another dump (of PyTorch, say) to judge against, in place of the harness's own "
+            "record; then `--case` only names the rows.",
+            metavar="DIR",
+            show_default="the harness's own record of the case",
+        ),
+    ] = None,
     names: Annotated[
         Path | None,
         typer.Option(
@@ -57,6 +76,7 @@ def import_msprobe(
     checkpoint: Checkpoint = Settings.checkpoint,
     cases_file: CasesFile = Settings.cases_file,
     bundles: Bundles = None,
+    bundle: PortableBundle = None,
     gates: GatesFolder = Settings.gates,
     overrides: Overrides = None,
     report: Annotated[
@@ -81,13 +101,24 @@ def import_msprobe(
 
     `python -m parity import-msprobe dump_path --case single-image --dtype bf16`
     """
-    from parity.msprobe.job import import_job
+    from parity.msprobe.dump import open_dump
+    from parity.msprobe.job import Request, import_job
+    from parity.msprobe.names import NameMap, read_names
     from parity.report.terminal import verdict_line
 
+    dump = open_dump(folder, step, rank)
     settings = Settings(
-        checkpoint=checkpoint, cases_file=cases_file, cases=(case,), dtypes=(dtype,), level=level,
-        bundles=bundles or default_bundles(), gates=gates, overrides=overrides,
+        checkpoint=checkpoint, cases_file=cases_file, dtypes=(dtype or dump.dtype,), level=level,
+        cases=() if case is None else (case,), bundles=bundles or default_bundles(),
+        bundle=bundle, gates=gates, overrides=overrides,
     )  # fmt: skip
-    result, path = import_job(settings, folder, names, point or [], (step, rank), report)
+    if bundle is not None:
+        from parity.portable_open import on_bundle
+
+        settings = on_bundle(settings, settings.dtypes)
+    other = None if reference is None else open_dump(reference, step, rank)
+    known = NameMap() if names is None else read_names(names)
+    request = Request(dump, known, tuple(point or ()), other)
+    result, path = import_job(settings, request, report)
     typer.echo(verdict_line(result, path))
     raise typer.Exit(0 if result.passed else 1)

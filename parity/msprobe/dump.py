@@ -9,12 +9,14 @@ finished. Mirrors ``core/dump/data_dump`` of mindstudio-probe 26.2.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from parity.core.errors import ParityError
 from parity.core.examine import brackets
+from parity.core.numerics import PRECISIONS
 from parity.core.trace import Tap
 from parity.msprobe.json_file import parse_json, read_json
 from parity.msprobe.tensor_file import read_tensor
@@ -63,7 +65,20 @@ class Dump:
     """In the order in which they finished."""
     others: int = 0
     """Calls of functions, and backward passes: they are not looked at."""
-    _read: dict[str, Tap] = field(default_factory=dict, repr=False)
+
+    @property
+    def dtype(self) -> str:
+        """What most of the results are, by the name of a precision: ``bf16``.
+
+        Raises:
+            ParityError: it is none that is known.
+        """
+        counts = Counter(entry.dtype for call in self.calls for entry in call.outputs if entry)
+        names = {one.format.name: name for name, one in PRECISIONS.items() if name == one.reference}
+        known = [(number, dtype) for dtype, number in counts.items() if dtype in names]
+        if not known:
+            raise ParityError(f"{self.folder} holds no results in {', '.join(names)}")
+        return names[max(known)[1]]
 
     def tensor(self, entry: Entry) -> Tap:
         """The values of ``entry``, and its dtype.
@@ -77,15 +92,13 @@ class Dump:
                 f"{self.folder} holds statistics and no tensors; dump again with "
                 '"task": "tensor" in msprobe\'s config.json'
             )
-        if name not in self._read:
-            tap = read_tensor(inside(self.folder / DATA, name), entry.dtype)
-            if tap.value.shape != entry.shape:
-                raise ParityError(
-                    f"{self.folder / DATA / name} has shape {brackets(tap.value.shape)}, and "
-                    f"{DUMP} says {brackets(entry.shape)}; dump again into an empty folder"
-                )
-            self._read[name] = tap
-        return self._read[name]
+        tap = read_tensor(inside(self.folder / DATA, name), entry.dtype)
+        if tap.value.shape != entry.shape:
+            raise ParityError(
+                f"{self.folder / DATA / name} has shape {brackets(tap.value.shape)}, and "
+                f"{DUMP} says {brackets(entry.shape)}; dump again into an empty folder"
+            )
+        return tap
 
 
 def open_dump(folder: Path, step: int | None = None, rank: int | None = None) -> Dump:
@@ -165,12 +178,25 @@ def dump_of(data: Mapping[str, object], folder: Path) -> Dump:
             f"{folder / DUMP} holds no module's forward pass (level {level!r}); dump with "
             '"level": "L0" and give the model to debugger.start(model)'
         )
-    if not any(entry.file for call in calls for entry in call.outputs if entry):
+    tensors = [entry for call in calls for entry in (*call.arguments.values(), *call.outputs)]
+    if not any(entry.file for entry in tensors if entry):
         raise ParityError(
             f"{folder} holds statistics and no tensors (task {str(data.get('task'))[:20]!r}); dump "
             'again with "task": "tensor" in msprobe\'s config.json'
         )
-    return Dump(folder, framework, level, calls, others)
+    if not any(entry for call in calls for entry in call.outputs):
+        raise ParityError(
+            f"{folder} holds no module's result: the model stopped before a module was done, or "
+            '"data_mode" leaves results out; dump again'
+        )
+    return Dump(folder, framework, level, list(map(_with_files, calls)), others)
+
+
+def _with_files(call: Call) -> Call:
+    """A call with those tensors alone that have a file: of the others there are statistics."""
+    arguments = {name: entry for name, entry in call.arguments.items() if entry.file}
+    outputs = tuple(entry if entry and entry.file else None for entry in call.outputs)
+    return Call(call.path, call.index, arguments, outputs)
 
 
 def inside(folder: Path, name: str) -> Path:

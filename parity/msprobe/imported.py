@@ -16,6 +16,11 @@ from parity.msprobe.names import Named, NameMap, name_modules
 from parity.subjects import qwen2vl
 
 PATCHES = "visual.patch_embed"
+SIGNATURES = {
+    "visual.rotary_pos_emb": ("x", "position_ids"),
+    "language_model.rotary_emb": ("x", "position_ids"),
+}
+"""Arguments that the reference passes without a name, which a dump then has by number."""
 PIXELS = {"image": "processor.pixel_values", "video": "processor.pixel_values_videos"}
 
 
@@ -56,7 +61,7 @@ class Imported:
 
     def _argument(self, module: str, index: int, name: str) -> Array | None:
         calls = self.calls.get(module, [])
-        entry = _find(calls[index], name) if index < len(calls) else None
+        entry = _find(calls[index], module, name) if index < len(calls) else None
         return None if entry is None else self.dump.tensor(entry).value
 
 
@@ -112,21 +117,31 @@ def _read(point: Point, found: Imported) -> None:
     """Record every firing of ``point``, up to the first that the dump does not have."""
     for call in found.calls.get(point.module or "", []):
         if point.is_input:
-            entry = _find(call, point.argument)
+            entry = _find(call, point.module or "", point.argument)
         else:
             entry = call.outputs[point.member] if point.member < len(call.outputs) else None
         if entry is None:
             return
         tap = found.dump.tensor(entry)
-        value = qwen2vl.canonical(point, tap.value) if point.is_input else tap.value
+        value = _canonical(point, tap.value) if point.is_input else tap.value
         found.trace.record(point.name, value, tap.dtype)
+
+
+def _canonical(point: Point, array: Array) -> Array:
+    """An argument in the form that is compared; as it is, if its shape has no such form."""
+    try:
+        return qwen2vl.canonical(point, array)
+    except ValueError:
+        return array
 
 
 def _read_ids(found: Imported, prompts: Sequence[int]) -> None:
     """Record each prompt's token ids, which the embedding is given."""
     calls = found.calls.get(qwen2vl.EMBEDDING, [])
     for index in prompts:
-        entry = _find(calls[index], qwen2vl.FIRST) if index < len(calls) else None
+        entry = (
+            _find(calls[index], qwen2vl.EMBEDDING, qwen2vl.FIRST) if index < len(calls) else None
+        )
         if entry is None:
             return
         ids = found.dump.tensor(entry).value.astype(np.int64)  # devices like int32
@@ -136,15 +151,17 @@ def _read_ids(found: Imported, prompts: Sequence[int]) -> None:
 def _read_pixels(found: Imported, modalities: Sequence[str]) -> None:
     """Record the pixel values, which the patch embedding is given, unless they are rounded."""
     for call in found.calls.get(PATCHES, []):
-        entry = _find(call, qwen2vl.FIRST)
+        entry = _find(call, PATCHES, qwen2vl.FIRST)
         if entry is None or entry.dtype != "float32" or not modalities:
             return
         name = PIXELS[modalities[call.index % len(modalities)]]
         found.trace.record(name, found.dump.tensor(entry).value, entry.dtype)
 
 
-def _find(call: Call, name: str) -> Entry | None:
-    """An argument by its name; the first one by ``*``."""
+def _find(call: Call, module: str, name: str) -> Entry | None:
+    """An argument by its name, or by the place that the reference has it at; ``*`` is the first."""
     if name == qwen2vl.FIRST:
         return next(iter(call.arguments.values()), None)
-    return call.arguments.get(name)
+    places = SIGNATURES.get(module, ())
+    number = str(places.index(name)) if name in places else name
+    return call.arguments.get(name, call.arguments.get(number))

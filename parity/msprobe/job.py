@@ -5,64 +5,99 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
+from parity.core.cases import Case
+from parity.core.errors import ParityError
 from parity.core.numerics import precision
 from parity.core.points import Firing, select
-from parity.core.rows import DUMPED, RunResult
+from parity.core.rows import DUMPED, Row, RunResult
 from parity.core.trace import Trace
 from parity.core.verdict import Evidence
-from parity.msprobe.dump import open_dump
-from parity.msprobe.imported import Imported, imported
+from parity.msprobe.dump import Dump
+from parity.msprobe.growth import GATES, judge_growth
+from parity.msprobe.imported import imported
 from parity.msprobe.judge import judge_dump
-from parity.msprobe.names import NameMap, listed, read_names
+from parity.msprobe.names import Named, NameMap, listed
 from parity.msprobe.own_inputs import OwnInputs
+from parity.msprobe.pairing import pair_up
 from parity.provenance import NONE, provenance
 from parity.session import Session, padding
 from parity.settings import Settings
+
+UNKNOWN, UNSEEN = "modules without a known name", "values that are not in the dump"
+LINE = 2000
+"""Characters of a line about what was imported."""
 
 
 @dataclass(frozen=True)
 class Judgement:
     """What became of a dump."""
 
-    result: RunResult
-    imported: Imported
-    unseen: list[str]
-    """Declared values that a dump of these modules does not have: not compared."""
+    rows: list[Row]
+    dump: Dump
+    named: Named
+    left_out: dict[str, list[str]]
+    """What was not compared: by kind, names."""
+    reference: Dump | None = None
+    """The dump it was judged against, if it was one."""
 
     @property
     def lines(self) -> list[str]:
         """What was imported, for a person."""
-        dump, named = self.imported.dump, self.imported.named
+        known = len(self.named.modules)
         return [
-            f"{dump.folder}: {len(dump.calls)} calls of modules ({dump.framework}, {dump.level})",
-            f"{len(named.modules)} modules known by name",
-            f"{len(named.unmapped)} modules not known and not compared: "
-            f"{listed(named.unmapped) or NONE}",
-            f"{len(self.unseen)} values not in the dump and not compared: "
-            f"{listed(self.unseen) or NONE}",
-        ]
+            f"{self.dump.folder}: {len(self.dump.calls)} calls of modules "
+            f"({self.dump.framework}, {self.dump.level}), {known} modules known by name",
+            *(f"not compared, {len(names)} {what}: {listed(names)}"
+              for what, names in self.left_out.items() if names),
+        ]  # fmt: skip
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a dump changes in a run's provenance: nothing ran here but the comparison."""
+        facts: dict[str, object] = {
+            "candidate": f"a dump of msprobe ({self.dump.framework})",
+            "commit": NONE,
+            "working tree": NONE,
+            "mode": DUMPED,
+            "msprobe dump": {
+                "folder": str(self.dump.folder),
+                "level": self.dump.level,
+                "calls": len(self.dump.calls),
+                "modules known": len(self.named.modules),
+                **{f"not compared: {what}": names or NONE for what, names in self.left_out.items()},
+            },
+        }
+        if self.reference is not None:
+            told = f"a dump of msprobe ({self.reference.framework})"
+            facts["reference"] = {"name": told, "folder": str(self.reference.folder)}
+            facts |= dict.fromkeys(("checkpoint", "bundles", "gates"), NONE)
+        return facts
 
 
-def import_job(
-    settings: Settings,
-    folder: Path,
-    names: Path | None,
-    patterns: Sequence[str],
-    part: tuple[int | None, int | None],
-    report: Path | None,
-) -> tuple[RunResult, Path]:
-    """Judge the dump in ``folder``, write the report and print the summary.
+@dataclass(frozen=True)
+class Request:
+    """What to judge."""
+
+    dump: Dump
+    """The candidate's."""
+    names: NameMap = field(default_factory=NameMap)
+    patterns: Sequence[str] = ()
+    """Points to judge; empty for all."""
+    reference: Dump | None = None
+    """Another dump to judge against, in place of the harness's own record."""
+
+
+def import_job(settings: Settings, request: Request, report: Path | None) -> tuple[RunResult, Path]:
+    """Judge a dump, write the report and print the summary.
 
     Args:
         settings: of one case and dtype.
-        folder: of the candidate's dump.
-        names: the user's file of names.
-        patterns: points to judge; empty for all.
-        part: step and rank, where the folder holds several.
+        request: what to judge.
         report: its folder; ``None`` for a new one among the runs.
 
     Returns:
@@ -79,38 +114,40 @@ def import_job(
     from parity.runs import check_place, write_run
 
     check_place(report)
+    started = time.monotonic()
     say = partial(Console(stderr=True).print, highlight=False, markup=False)
-    known = NameMap() if names is None else read_names(names)
-    judged = judge_folder(Session(settings, say=say), folder, known, patterns, part)
+    session = Session(
+        settings if request.reference is None else replace(settings, cases=()), say=say
+    )
+    session.validate()
+    (dtype,) = settings.dtypes
+    if request.reference is not None:
+        name = settings.cases[0] if settings.cases else "dumps"
+        judged = judge_pair(name, dtype, request.reference, request)
+    elif len(session.cases) != 1:
+        raise ParityError("name the case that the dumped model ran on: --case NAME (see `cases`)")
+    else:
+        judged = judge_alone(session, session.cases[0], dtype, request)
     for line in judged.lines:
-        say(clean(line))
-    path = write_run(judged.result, report)
-    result = judged.result
+        say(clean(line, LINE))
+    facts = provenance(session, time.monotonic() - started)
+    result = RunResult(rows=judged.rows, provenance={**facts, **judged.facts})
+    path = write_run(result, report)
     print("\n".join([*summary_lines(result, path), *github_lines(result, os.environ)]))
     return result, path
 
 
-def judge_folder(
-    session: Session,
-    folder: Path,
-    names: NameMap,
-    patterns: Sequence[str] = (),
-    part: tuple[int | None, int | None] = (None, None),
-) -> Judgement:
-    """Judge the dump in ``folder`` on the session's first case and dtype; arguments as above.
+def judge_alone(session: Session, case: Case, dtype: str, request: Request) -> Judgement:
+    """Judge a dump against the harness's own record of ``case``.
 
     Raises:
         ParityError: the dump cannot be judged.
     """
-    started = time.monotonic()
-    session.validate()
-    (case,), (dtype,) = session.cases, session.settings.dtypes
-    shown = {point.name for point in select(session.points, patterns)}
-    schedule = [f for f in session.schedule(case) if f.point.name in shown]
-    dump = open_dump(folder, *part)
-    bundle = session.references.open(case, dtype)
     every = session.schedule(case)
-    found = imported(dump, every, names, case.modalities)
+    shown = {point.name for point in select(session.points, request.patterns)}
+    dump = request.dump
+    bundle = session.references.open(case, dtype)
+    found = imported(dump, every, request.names, case.modalities)
     evidence = Evidence(
         case=case.name,
         precision=precision(dtype),
@@ -122,35 +159,37 @@ def judge_folder(
         padding=padding(bundle),
         mode=DUMPED,
     )
+    schedule = [firing for firing in every if firing.point.name in shown]
     visible = [firing for firing in schedule if found.shows(firing)]
-    unseen = [name_of(firing) for firing in schedule if firing not in visible]
+    unseen = [name_of(firing) for firing in schedule if not found.shows(firing)]
     rows = judge_dump(visible, evidence, OwnInputs(evidence, found, session.settings.checkpoint))
-    result = RunResult(rows=rows)
-    judgement = Judgement(result, found, unseen)
-    facts = provenance(session, time.monotonic() - started)
-    result.provenance = {**facts, **about(judgement)}
-    return judgement
+    left_out = {UNKNOWN: list(found.named.unmapped), UNSEEN: unseen}
+    return Judgement(rows, dump, found.named, left_out)
+
+
+def judge_pair(case: str, dtype: str, reference: Dump, request: Request) -> Judgement:
+    """Judge a dump against another one; ``case`` and ``dtype`` are names for the rows.
+
+    Raises:
+        ParityError: they cannot be compared.
+    """
+    candidate = request.dump
+    paired = pair_up(reference, candidate, request.names)
+    rows = judge_growth(paired, case, dtype, GATES)
+    patterns = request.patterns or ["*"]
+    for pattern in patterns:
+        if not any(fnmatchcase(row.point, pattern) for row in rows):
+            raise ParityError(f"no module of {reference.folder} is named {pattern!r}")
+    shown = [row for row in rows if any(fnmatchcase(row.point, one) for one in patterns)]
+    ours = {pair.module for pair in paired.pairs if any(pair.reference.outputs)}
+    left_out = {
+        UNKNOWN: list(paired.named.unmapped),
+        "modules of the reference, inside ones that are compared":
+            sorted(ours - paired.compared - {row.point for row in rows}),
+    }  # fmt: skip
+    return Judgement(shown, candidate, paired.named, left_out, reference)
 
 
 def name_of(firing: Firing) -> str:
     """A point, with its firing if it is not the first."""
     return f"{firing.point.name} (firing {firing.index})" if firing.index else firing.point.name
-
-
-def about(judgement: Judgement) -> dict[str, object]:
-    """What a dump changes in a run's provenance: nothing ran here but the comparison."""
-    found = judgement.imported
-    return {
-        "candidate": f"a dump of msprobe ({found.dump.framework})",
-        "commit": NONE,
-        "working tree": NONE,
-        "mode": DUMPED,
-        "msprobe dump": {
-            "folder": str(found.dump.folder),
-            "level": found.dump.level,
-            "calls": len(found.dump.calls),
-            "modules known": len(found.named.modules),
-            "modules not known": list(found.named.unmapped) or NONE,
-            "values not in it": judgement.unseen or NONE,
-        },
-    }

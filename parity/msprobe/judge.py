@@ -54,6 +54,7 @@ def judge_dump(schedule: Sequence[Firing], evidence: Evidence, own: OwnInputs) -
     """
     modules = {f.point.name for f in schedule if f.point.module == f.point.name}
     judged = [_judged(firing, evidence, own, modules) for firing in schedule]
+    _count(judged, evidence, own)
     blame = Blame(wrong={
         (item.firing.point.name, item.firing.index)
         for item in judged if item.own is not None and not item.own.ok
@@ -82,6 +83,17 @@ def _judged(firing: Firing, evidence: Evidence, own: OwnInputs, modules: set[str
             found = found.worse(finding)
     nothing = vacuous(firing.point, value.truth.reference, [tap], padding_of(firing, evidence))
     return Judged(firing, value.examine(), found, nothing)
+
+
+def _count(judged: Sequence[Judged], evidence: Evidence, own: OwnInputs) -> None:
+    """Note a module that was called too often, at its last firing."""
+    for item in {item.firing.point.name: item for item in judged}.values():
+        point = item.firing.point
+        declared = len(evidence.bundle.points.get(point.name, ()))
+        often = len(own.imported.calls.get(point.module or "", ()))
+        if often > declared > 0:
+            times = f"it was called {often} times in the dump, {declared} times in the reference"
+            item.own = (item.own or FINE).worse(Finding(Verdict.EXTRA, times))
 
 
 def _missing(firing: Firing, evidence: Evidence, own: OwnInputs) -> Finding:
@@ -132,14 +144,18 @@ def _row(order: int, item: Judged, evidence: Evidence, blame: Blame) -> Row:
 
 def _verdict(item: Judged, blame: Blame) -> tuple[Verdict, str, str | None]:
     """Verdict, message and cause."""
-    own, end = item.own, item.end
+    own, end, point = item.own, item.end, item.firing.point
     if own is not None and not own.ok:
-        return own.verdict, f"on its own inputs, {own.message}", None
+        extra = own.verdict is Verdict.EXTRA
+        return own.verdict, own.message if extra else f"on its own inputs, {own.message}", None
     if end.ok and item.vacuous is not None:
         return Verdict.EMPTY, item.vacuous, None
     if end.ok:
         return Verdict.PASS, "", None
-    cause = _around(item, blame) or next(iter([*blame.guilty, *blame.drifting]), None)
+    before = [*blame.guilty, *blame.drifting]
+    if point.module is None:  # the processor's: explained only by what it is made from
+        before = [name for name in point.depends if name in before]
+    cause = _around(item, blame) or next(iter(before), None)
     if own is None:
         if cause is None or end.verdict is Verdict.MISSING:
             return end.verdict, end.message, None

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,23 +24,49 @@ import typer
 from parity.core.cases import Case, load_cases, select_cases
 from parity.core.errors import ParityError
 from parity.core.numerics import precision
-from parity.core.points import STAGES
+from parity.core.points import STAGES, Point
+from parity.core.rows import Kind
 from parity.msprobe.make_toys import Model, mindspore_toy, torch_toy
 from parity.options import run_alone
 from parity.settings import FIXTURES
+
+CHECKPOINT = FIXTURES / "qwen2vl-tiny"
+STEPS = "steps.json"
+"""In the dump's folder: what the model was given in each step."""
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a dump of Qwen2-VL."""
+
+    case: str
+    fault: str | None = None
 
 
 def make(
     framework: Annotated[str, typer.Argument(help="mindspore or pytorch.")],
     model: Annotated[str, typer.Argument(help="toy or qwen2vl.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the dump.")],
-    case: Annotated[str, typer.Option(help="Case that Qwen2-VL runs on.")] = "single-image",
+    case: Annotated[
+        list[str] | None,
+        typer.Option(help="Case that Qwen2-VL runs on; repeat for a step each.", metavar="NAME"),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
     task: Annotated[str, typer.Option(help="tensor, or statistics for no files.")] = "tensor",
-    plant: Annotated[str | None, typer.Option(help="Fault to plant in the port.")] = None,
+    plant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Fault to plant in the port, on the first of the cases (or its own) that shows "
+            "it; repeat for a step each, or `all`.",
+            metavar="FAULT",
+        ),
+    ] = None,
     scaled: Annotated[bool, typer.Option("--scaled", help="Make the toy's block 1 wrong.")] = False,
 ) -> None:
-    """Dump one forward pass, at level L0, with the real msprobe."""
+    """Dump forward passes, at level L0, with the real msprobe: a step each."""
+    if framework not in ("mindspore", "pytorch") or model not in ("toy", "qwen2vl"):
+        raise ParityError(f"cannot dump {model!r} in {framework!r}; see --help")
     output.mkdir(parents=True, exist_ok=True)
     # On CPU the MindSpore side takes `task` from the file alone.
     what = {"scope": [], "list": [], "data_mode": ["forward"]}
@@ -47,15 +74,30 @@ def make(
     settings = {"task": task, "level": "L0", **place, task: what}
     config = output / "config.json"
     config.write_text(json.dumps(settings), encoding="utf-8")
-    chosen = select_cases(load_cases(FIXTURES / "cases.toml"), [case])[0]
-    if framework not in ("mindspore", "pytorch") or model not in ("toy", "qwen2vl"):
-        raise ParityError(f"cannot dump {model!r} in {framework!r}; see --help")
+    chosen = steps(case or [], plant or [], dtype)
     if framework == "mindspore":
         toy = (lambda: mindspore_toy(scaled)) if model == "toy" else None
-        _dump_mindspore(str(config), toy or (lambda: _port(chosen, dtype, plant)))
+        _dump_mindspore(str(config), toy or (lambda: _port(chosen, dtype)))
     else:
         _dump_pytorch(str(config), torch_toy if model == "toy" else lambda: _hub(chosen, dtype))
+    if model != "toy":
+        told = json.dumps({"steps": [asdict(step) for step in chosen]}, indent=1)
+        (output / STEPS).write_text(told, encoding="utf-8")
     _forget_places(output)
+
+
+def steps(cases: Sequence[str], plant: Sequence[str], dtype: str) -> list[Step]:
+    """What to dump: every case, or every fault on a case that shows it."""
+    from parity.faults import catalogue, find
+
+    if not plant:
+        return [Step(case) for case in cases or ["single-image"]]
+    known = [one for one in catalogue().values() if dtype in one.dtypes]
+    faults = known if list(plant) == [ALL] else [find(name) for name in plant]
+    return [
+        Step(next((case for case in cases if case in fault.cases), fault.cases[0]), fault.name)
+        for fault in faults
+    ]
 
 
 def _forget_places(output: Path) -> None:
@@ -83,55 +125,87 @@ def _dump_mindspore(config: str, load: Callable[[], Model]) -> None:
 
     ms.set_device("CPU")
     debugger = PrecisionDebugger(config_path=config)
-    model, run = load()
-    debugger.start(model)
-    run()
-    debugger.stop()
-    debugger.step()
+    model, runs = load()
+    for run in runs:
+        debugger.start(model)
+        run()
+        debugger.stop()
+        debugger.step()
 
 
 def _dump_pytorch(config: str, load: Callable[[], Model]) -> None:
     import torch
     from msprobe.pytorch import PrecisionDebugger
 
-    model, run = load()
+    model, runs = load()
     debugger = PrecisionDebugger(config_path=config)
     with torch.no_grad():
-        debugger.start(model=model)
-        run()
-        debugger.stop()
-        debugger.step()
+        for run in runs:
+            debugger.start(model=model)
+            run()
+            debugger.stop()
+            debugger.step()
 
 
-def _port(case: Case, dtype: str, plant: str | None) -> Model:
-    """The port, and its run on ``case``, with a fault planted in both."""
+def _port(chosen: Sequence[Step], dtype: str) -> Model:
+    """The port, and its runs, each with its fault planted."""
     from parity.adapters.mindspore_candidate import MindSporeCandidate
     from parity.faults import planted
 
-    with planted(plant):
-        candidate = MindSporeCandidate(FIXTURES / "qwen2vl-tiny", precision(dtype), "CPU")
+    candidate = MindSporeCandidate(CHECKPOINT, precision(dtype), "CPU")
+    fed = {step.case: _greedy(candidate, _case(step.case)) for step in chosen}
 
-    def run() -> None:
-        with planted(plant) if plant else nullcontext():
-            for call in case.calls:
-                rows: list[list[int]] = [[] for _ in call.prompts]
-                trace = candidate.free(candidate.preprocess(call), rows, [], STAGES, call.chunks)
+    def run(step: Step) -> None:
+        case = _case(step.case)
+        with planted(step.fault):
+            for call, tokens in zip(case.calls, fed[step.case], strict=True):
+                inputs = candidate.preprocess(call)
+                trace = candidate.free(inputs, tokens, [], STAGES, case.chunks)
                 if trace.stopped:
-                    raise ParityError(f"the port stopped: {trace.stopped}")
+                    print(f"{step}: the port stopped with {trace.stopped}", file=sys.stderr)
 
-    return candidate.model, run
+    return candidate.model, [partial(run, step) for step in chosen]
 
 
-def _hub(case: Case, dtype: str) -> Model:
-    """Hugging Face's model, and its run on ``case``."""
+def _greedy(candidate: Any, case: Case) -> list[list[list[int]]]:
+    """The tokens to feed after each prompt of ``case``, for each row.
+
+    As the reference's ``generate`` with as many new tokens at least: none ends the text.
+    """
+    config = json.loads((CHECKPOINT / "generation_config.json").read_text(encoding="utf-8"))
+    head = Point("lm_head", "text", Kind.FLOAT, "lm_head")
+    every = []
+    for call in case.calls:
+        inputs = candidate.preprocess(call)
+        tokens: list[list[int]] = [[] for _ in inputs["input_ids"]]
+        for _ in range(call.decode_steps):
+            trace = candidate.free(inputs, tokens, [head], STAGES, case.chunks)
+            logits = trace.taps["lm_head"][-1].value[:, -1]  # [B, V]
+            logits[:, config["eos_token_id"]] = -np.inf
+            likeliest = logits.argmax(axis=-1)
+            tokens = [[*row, int(one)] for row, one in zip(tokens, likeliest, strict=True)]
+        every.append(tokens)
+    return every
+
+
+def _hub(chosen: Sequence[Step], dtype: str) -> Model:
+    """Hugging Face's model, and its runs."""
     from parity.adapters.torch_execution import run_reference
     from parity.adapters.torch_inputs import reference_inputs
     from parity.adapters.torch_reference import load
 
-    folder = FIXTURES / "qwen2vl-tiny"
-    model = load(folder, precision(dtype))
-    inputs = [reference_inputs(call, folder) for call in case.calls]
-    return model, lambda: [run_reference(model, one, 0, case.chunks) for one in inputs]
+    model = load(CHECKPOINT, precision(dtype))
+
+    def run(step: Step) -> None:
+        case = _case(step.case)
+        for call in case.calls:
+            run_reference(model, reference_inputs(call, CHECKPOINT), call.decode_steps, case.chunks)
+
+    return model, [partial(run, step) for step in chosen]
+
+
+def _case(name: str) -> Case:
+    return select_cases(load_cases(FIXTURES / "cases.toml"), [name])[0]
 
 
 if __name__ == "__main__":

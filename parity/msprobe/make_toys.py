@@ -5,13 +5,13 @@ A block takes a keyword argument and returns two tensors. Both models compute th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-Model: TypeAlias = tuple[Any, Callable[[], Any]]
-"""A model, and a function that runs it."""
+Model: TypeAlias = tuple[Any, Sequence[Callable[[], Any]]]
+"""A model, and what to call in each step of a dump."""
 SCALE = 1.01
 """What the second block's update is multiplied by where it is to be wrong."""
 WIDTH = 8
@@ -62,7 +62,7 @@ def mindspore_toy(scaled: bool) -> Model:
             return x
 
     model = Toy()
-    return model, lambda: model(Tensor(weights["input"])).asnumpy()
+    return model, [lambda: model(Tensor(weights["input"])).asnumpy()]
 
 
 def torch_toy() -> Model:
@@ -95,4 +95,4 @@ def torch_toy() -> Model:
             return x
 
     model = Toy()
-    return model, lambda: model(torch.from_numpy(weights["input"]))
+    return model, [lambda: model(torch.from_numpy(weights["input"]))]

@@ -18,7 +18,7 @@ import numpy as np
 from parity.core.compared import padding_of
 from parity.core.examine import Finding, examine
 from parity.core.points import Firing
-from parity.core.rows import Kind
+from parity.core.rows import Kind, Verdict
 from parity.core.stats import Truth
 from parity.core.trace import Array, Tap
 from parity.core.verdict import Evidence
@@ -79,8 +79,10 @@ class OwnInputs:
         recorded = self.evidence.bundle.get(firing.point.name, firing.index)
         first = None if recorded is None else next(iter(recorded.inputs.values()), None)
         own = self.imported.first_argument(firing.point.module or "", firing.index)
-        if firing.point.is_input or own is None or own.dtype.kind != "f":
+        if firing.point.is_input or own is None or first is None:
             return None
+        if own.dtype.kind != "f":
+            return given_alike(own, self.evidence.bundle.tensor(first))
         for name, firings in self.evidence.bundle.points.items():
             tap = self.evidence.free.get(name, firing.index)
             same = firing.index < len(firings) and firings[firing.index].value == first
@@ -167,6 +169,17 @@ class OwnInputs:
             evidence.gates.at("local", firing.point),
             keep=padding_of(firing, evidence),
         )
+
+
+def given_alike(own: Array, reference: Array) -> Finding | None:
+    """Whether a module was given the reference's integers, as the embedding has to be."""
+    if np.array_equal(own, reference):
+        return None
+    told = (
+        "it was given other token ids than the reference: dump the model on the case's prompt "
+        "and on the tokens that the reference generates"
+    )
+    return Finding(Verdict.GUILTY, told)
 
 
 def as_truth(truth: Float, residual: Array | None, reference: Array) -> Truth:

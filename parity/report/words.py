@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parity.core.rows import Kind, Row, Verdict
+from parity.core.rows import DUMPED, Kind, Row, Verdict
 from parity.report.figures import local_figure
 
 
@@ -16,6 +16,10 @@ class Meaning:
     next: str
 
 
+OF_A_DUMP = (
+    "Wrong even when it is fed the reference's own inputs", "Wrong for what it was given itself"
+)  # fmt: skip
+"""What a dump can tell in place of what a forced run does."""
 BY_KERNEL = Meaning(
     "Over its gate on the reference's own inputs, by what this device's kernel of one primitive "
     "gets wrong; the formula is right.",
@@ -144,6 +148,8 @@ def meaning(row: Row) -> Meaning:
     known = MEANINGS[row.verdict]
     if row.verdict is Verdict.MISSING and "the candidate " in row.message:
         return BY_ITS_END
+    if row.mode == DUMPED:
+        known = Meaning(known.means.replace(*OF_A_DUMP), known.next)
     if row.verdict is not Verdict.GUILTY:
         return known
     if row.kernel is not None:

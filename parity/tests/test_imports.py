@@ -94,7 +94,8 @@ RULES = (
         "parity/msprobe/[!m]*.py",
         "numpy typer rich tomli tomllib",
         "parity.core parity.subjects parity.msprobe parity.options parity.provenance "
-        "parity.report parity.runs parity.session parity.settings",
+        "parity.report parity.runs parity.session parity.settings parity.faults "
+        "parity.portable_open",
     ),
     forbid("parity/msprobe/make_*.py", {"parity.session", "parity.job", "parity.report"}),
     forbid("parity/faults/*.py", REFERENCE | ABOVE_CORE | {"parity.adapters"}),

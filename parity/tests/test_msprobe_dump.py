@@ -125,7 +125,7 @@ def test_functions_are_counted_and_a_dump_of_functions_alone_is_refused(tmp_path
 
 @pytest.mark.parametrize(
     "name",
-    ["../secret.npy", "/etc/passwd", "a/b.npy", "..", "", "a\0b.npy", "c:\\x.npy", "x" * 5000],
+    ["../secret.npy", "/etc/passwd", "a/b.npy", "..", "a\0b.npy", "c:\\x.npy", "x" * 5000],
 )
 def test_a_file_name_cannot_lead_out(tmp_path, name):
     folder = copy(tmp_path)
