@@ -37,7 +37,8 @@ from parity.nightly.outcome import (
     overall,
     read_outcome,
 )
-from parity.nightly.tell import issue, summary, title
+from parity.nightly.tell import TITLE_LIMIT, issue, summary, title
+from parity.report.markup import code
 
 LABEL = "nightly"
 ABOUT_PARITY = "nightly: parity broken"
@@ -82,7 +83,7 @@ def bring_up_to_date(outcomes: Sequence[Outcome], link: str | None) -> str:
     if status == PARITY:
         if there is None:
             return "no issue is open, and none is needed"
-        comment(there, f"{name}.{f' [The job]({link}).' if link else ''}")
+        comment(there, f"{code(name)}.{f' [The job]({link}).' if link else ''}")
         gh("issue", "close", str(there.number))
         return f"closed issue {there.number}"
     text = issue(outcomes, link)
@@ -94,7 +95,7 @@ def bring_up_to_date(outcomes: Sequence[Outcome], link: str | None) -> str:
         comment(there, text)
         return f"commented on issue {there.number}, which stays about parity"
     if there.title != name:
-        comment(there, f"Now: {name.removeprefix('nightly: ')}.")
+        comment(there, f"Now: {code(name, TITLE_LIMIT)}.")
     with_text(text, "issue", "edit", str(there.number), "--title", name)
     return f"brought issue {there.number} up to date"
 

@@ -2,7 +2,7 @@
 
 Nothing but the standard library is needed, so that the job which may write issues installs nothing.
 What is in an outcome was written on another machine, and a point or a case may be called anything:
-every text is escaped.
+every text stands as code, in which GitHub looks for no names, addresses and markup.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from parity.nightly.cells import SIZES
 from parity.nightly.machine_error import KNOWN
 from parity.nightly.outcome import BROKEN, COULD_NOT_RUN, PARITY, WORDS, Outcome, overall
-from parity.report.markup import code, escaped, fenced
+from parity.report.markup import code, fenced
 from parity.report.text import clean, plural
 
 MARKS = {PARITY: "✅", BROKEN: "❌", COULD_NOT_RUN: "⚠️"}
@@ -50,9 +50,9 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     for one in sorted(outcomes, key=lambda one: order[one.status]):
         lines.append(
             f"| {code(one.cell.name)} | {MARKS[one.status]} {WORDS[one.status]} | "
-            f"{escaped(clean(one.sentence, 300))} | {one.seconds / 60:.1f} |"
+            f"{code(one.sentence, 300)} | {one.seconds / 60:.1f} |"
         )
-    return f"## {escaped(title(outcomes))}\n\n" + "\n".join(lines) + "\n"
+    return f"## {code(title(outcomes), TITLE_LIMIT)}\n\n" + "\n".join(lines) + "\n"
 
 
 def issue(outcomes: Sequence[Outcome], link: str | None = None) -> str:
