@@ -30,6 +30,8 @@ class Asked:
     """Cases to run; none: those of the size."""
     seconds: float = RUN_SECONDS
     """For one run."""
+    resume: bool = False
+    """Take finished runs over, and go on with one that was interrupted."""
 
     def folder(self, cell: Cell) -> Path:
         """Where all that a cell leaves behind goes."""

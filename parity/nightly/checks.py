@@ -39,8 +39,15 @@ def check(asked: Asked, cell: Cell) -> None:
         MachineError: something is missing; its name says what.
     """
     check_space(asked.output, ROOM[cell.size])
+    with _named(NO_SPACE):
+        checkpoint_of(cell.size)  # a wide one is written
     check_history(asked.history_of(cell))
     check_bundle(asked, cell)
+    check_computes(asked)
+
+
+def check_computes(asked: Asked) -> None:
+    """Check what a run computes with, in processes of their own."""
     if asked.candidate in CANDIDATES:
         check_mindspore()
     check_device(asked.device, asked.candidate)
@@ -90,10 +97,9 @@ def check_bundle(asked: Asked, cell: Cell) -> None:
         )
     from parity.portable_open import on_bundle
 
-    with _named(NO_SPACE):
-        checkpoint = checkpoint_of(cell.size)
     with _named(DAMAGED_BUNDLE):
-        on_bundle(replace(Settings(), bundle=bundle, checkpoint=checkpoint), (cell.dtype,))
+        chosen = replace(Settings(), bundle=bundle, checkpoint=checkpoint_of(cell.size))
+        on_bundle(chosen, (cell.dtype,))
 
 
 def check_mindspore() -> None:
@@ -108,10 +114,18 @@ def check_mindspore() -> None:
 
 
 def check_device(device: str, candidate: str) -> None:
-    """See that the device computes, in a process that may hang on it."""
+    """See that the device computes, in a process that may hang on it or die of it.
+
+    What is wrong with the candidate and not with the device passes: the run tells it.
+    """
     done = _python("-m", "parity", "device", "--device", device, "--candidate", candidate)
-    if done is None or done.returncode:
+    if done is None or done.returncode < 0 or (done.returncode and _of_the_device(done)):
         raise MachineError(NO_DEVICE, f"{device}: {_last(done).removeprefix('error: ')}")
+
+
+def _of_the_device(done: subprocess.CompletedProcess[str]) -> bool:
+    """Whether what was said last is about the device."""
+    return _last(done).startswith("error: device ")
 
 
 def _python(*arguments: str) -> subprocess.CompletedProcess[str] | None:

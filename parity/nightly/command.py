@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parity.core.errors import ParityError
+from parity.nightly.asked import RUN_SECONDS
 from parity.nightly.cells import DTYPES, MODES, SIZES, cells
 from parity.settings import CANDIDATES, Settings
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from parity.nightly.outcome import Outcome
 
 OUTPUT = Path("reports/nightly")
-SECONDS = 3 * 3600.0
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -85,7 +85,11 @@ def run(
     ] = None,
     seconds: Annotated[
         float, typer.Option(help="Time for one run.", min=1, metavar="SECONDS")
-    ] = SECONDS,
+    ] = RUN_SECONDS,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Take over what is finished of an interrupted night."),
+    ] = False,
 ) -> None:
     """Run a night, or a part of it: check the machine, compare, gate the trend, gather it all.
 
@@ -104,6 +108,7 @@ def run(
     asked = Asked(
         output, history or str(output / "history"), device=device, bundles=bundles,
         candidate=candidate, plant=plant, cases=tuple(case or ()), seconds=seconds,
+        resume=resume,
     )  # fmt: skip
     chosen = cells(_known(dtype, DTYPES), _known(mode, MODES), _known(size, tuple(SIZES)))
     outcomes = []

@@ -27,6 +27,8 @@ KNOWN = {
     NO_RESULT: "the job left nothing behind, as when its runner was lost",
 }
 """Every name, and what it means."""
+OF_EITHER = frozenset({TIME_LIMIT, RUN_ENDED})
+"""What a port that does not load, or is too slow, may be the cause of as well."""
 
 
 class MachineError(ParityError):

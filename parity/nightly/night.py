@@ -6,17 +6,19 @@ Its status is taken from what the run left behind, never from an exit status alo
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.core.errors import ParityError
-from parity.nightly.asked import Asked, checkpoint_of
-from parity.nightly.cells import SIZES, Cell
-from parity.nightly.checks import check
+from parity.in_progress import interrupted
+from parity.nightly.arguments import REPORT, TREND, again, command, run_arguments, trend_arguments
+from parity.nightly.asked import Asked
+from parity.nightly.cells import Cell
+from parity.nightly.checks import check, check_computes
 from parity.nightly.machine_error import (
     DEVICE_LOST,
     NO_DEVICE,
@@ -34,16 +36,17 @@ from parity.nightly.outcome import (
     PARITY,
     Guilty,
     Outcome,
+    read_outcome,
     write_outcome,
 )
 from parity.nightly.steps import Ended, run_step
-from parity.settings import Settings
 
 if TYPE_CHECKING:
     from parity.core.rows import Row, RunResult
 
-REPORT, TREND = "report", "trend.html"
 RUN_LOG, TREND_LOG = "run.log", "trend.log"
+OURS = frozenset({REPORT, TREND, RUN_LOG, TREND_LOG, FILE, f".{FILE}"})
+"""What a cell's folder holds, beside an interrupted run."""
 TREND_SECONDS = 900.0
 
 
@@ -55,12 +58,15 @@ def night(asked: Asked, cell: Cell) -> Outcome:
     """
     started = time.monotonic()
     folder = asked.folder(cell)
-    outcome = None
+    if asked.resume and (done := finished(asked, cell)) is not None:
+        return done
+    going_on = asked.resume and bool(interrupted(folder / REPORT))
     try:
-        _clear(folder)
+        if not going_on:
+            _clear(folder)
         check(asked, cell)
-        folder.mkdir(parents=True)
-        outcome = _run(asked, cell, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        outcome = _run(asked, cell, folder, ["--resume"] if going_on else [])
     except MachineError as trouble:
         outcome = _stopped(cell, trouble)
     except OSError as error:
@@ -70,20 +76,35 @@ def night(asked: Asked, cell: Cell) -> Outcome:
     return timed
 
 
-def _run(asked: Asked, cell: Cell, folder: Path) -> Outcome:
+def finished(asked: Asked, cell: Cell) -> Outcome | None:
+    """The verdict that the same run of the same code left in the cell's folder."""
+    from parity.commit import commit_of
+
+    try:
+        found = read_outcome(asked.folder(cell) / FILE)
+    except ParityError:
+        return None
+    if found.status == COULD_NOT_RUN or found.commit != commit_of(Path(__file__)).hash:
+        return None
+    return found if found.command == command(asked, cell) else None
+
+
+def _run(asked: Asked, cell: Cell, folder: Path, more: list[str]) -> Outcome:
     """The run and the trend.
 
     Raises:
         MachineError: there is no verdict, and the machine is to blame.
     """
-    ended = run_step(run_arguments(asked, cell), folder / RUN_LOG, asked.seconds)
+    ended = run_step([*run_arguments(asked, cell), *more], folder / RUN_LOG, asked.seconds)
     result = read_result(folder, ended)
-    if result is None or not result.passed:
-        _blame_the_machine(asked, cell)
     if result is None:
+        _still(lambda: check(asked, cell))
         raise MachineError(TIME_LIMIT if ended.timed_out else RUN_ENDED, ended.how)
+    if not result.passed:
+        _still(lambda: check_computes(asked))
     trend = run_step(trend_arguments(asked, cell), folder / TREND_LOG, TREND_SECONDS)
-    return outcome_of(cell, result, trend, again=shlex.join(_again(asked, cell, result)))
+    found = outcome_of(cell, result, trend, again(asked, cell, result.first_failure))
+    return replace(found, command=command(asked, cell))
 
 
 def read_result(folder: Path, ended: Ended) -> RunResult | None:
@@ -99,14 +120,14 @@ def read_result(folder: Path, ended: Ended) -> RunResult | None:
     return result if ended.status == (PARITY if result.passed else BROKEN) else None
 
 
-def _blame_the_machine(asked: Asked, cell: Cell) -> None:
-    """See whether what was there before the run is there still.
+def _still(checked: Callable[[], None]) -> None:
+    """See whether what was there before a run that failed is there still.
 
     Raises:
         MachineError: it is not.
     """
     try:
-        check(asked, cell)
+        checked()
     except MachineError as trouble:
         if trouble.name in (NO_DEVICE, NO_MINDSPORE):
             raise MachineError(DEVICE_LOST, trouble.message) from trouble
@@ -166,38 +187,6 @@ def device_of(result: RunResult) -> str:
                      if value not in (None, "", "none"))  # fmt: skip
 
 
-def run_arguments(asked: Asked, cell: Cell) -> list[str]:
-    """What a cell is to ``python -m parity``."""
-    words = ["run", "--dtype", cell.dtype, "--mode", cell.mode, "--device", asked.device]
-    words += ["--candidate", asked.candidate, "--checkpoint", str(checkpoint_of(cell.size))]
-    for case in asked.cases or SIZES[cell.size].cases:
-        words += ["--case", case]
-    if (bundle := asked.bundle(cell)) is not None:
-        words += ["--bundle", str(bundle)]
-    if asked.plant is not None:
-        words += ["--plant", asked.plant]
-    words += ["--history", asked.history_of(cell)]
-    return [*words, "--report", str(asked.folder(cell) / REPORT)]
-
-
-def trend_arguments(asked: Asked, cell: Cell) -> list[str]:
-    """How it is held against its history."""
-    folder = asked.folder(cell)
-    return ["trend", "--gate", "--run", str(folder / REPORT), "--history", asked.history_of(cell),
-            "--output", str(folder / TREND)]  # fmt: skip
-
-
-def _again(asked: Asked, cell: Cell, result: RunResult) -> list[str]:
-    """What to type on any machine to see the first failure again."""
-    words = ["python", "-m", "parity", "nightly", "run", "--dtype", cell.dtype]
-    words += ["--mode", cell.mode, "--size", cell.size, "--device", asked.device]
-    if (first := result.first_failure) is not None:
-        words += ["--case", first.case]
-    if asked.candidate != Settings.candidate:
-        words += ["--candidate", asked.candidate]
-    return [*words, *(["--plant", asked.plant] if asked.plant else [])]
-
-
 def _stopped(cell: Cell, trouble: MachineError) -> Outcome:
     """The outcome where the machine is to blame."""
     return Outcome(cell, COULD_NOT_RUN, str(trouble)[:4000], trouble.name)
@@ -211,10 +200,9 @@ def _clear(folder: Path) -> None:
     """
     if not folder.exists():
         return
-    if not (folder / FILE).is_file() and any(folder.iterdir()):
-        raise ParityError(
-            f"{folder} holds something that no nightly run wrote: name another folder with -o"
-        )
+    for one in folder.iterdir():
+        if one.name not in OURS and not one.name.startswith(f".{REPORT}."):
+            raise ParityError(f"{one} is not a nightly run's: name another folder with -o")
     shutil.rmtree(folder)
 
 

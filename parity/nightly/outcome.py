@@ -53,6 +53,8 @@ class Outcome:
     trend: str = ""
     """What ``trend --gate`` says, several lines; empty if it was not asked."""
     seconds: float = 0.0
+    command: str = ""
+    """What was run."""
     commit: str = ""
     device: str = ""
     """What computed, with the versions of its software."""
@@ -114,7 +116,7 @@ def _outcome(data: Any) -> Outcome:
         raise ValueError(f"its duration is {seconds!r}")
     if data["trouble"] and (data["trouble"] not in KNOWN or status != COULD_NOT_RUN):
         raise ValueError(f"its trouble is {data['trouble']!r}")
-    texts = _checked(data, {"sentence", "trouble", "trend", "commit", "device"})
+    texts = _checked(data, {"sentence", "trouble", "trend", "command", "commit", "device"})
     point = None if guilty is None else _texts(Guilty, guilty)
     return Outcome(cell=cell, status=status, guilty=point, seconds=float(seconds), **texts)
 

@@ -47,24 +47,24 @@ def run_step(arguments: Sequence[str], log: Path, seconds: float) -> Ended:
     Raises:
         OSError: the log cannot be written.
     """
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "parity", *arguments], stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-    late = threading.Event()
+    ) as process:  # fmt: skip
+        late = threading.Event()
 
-    def stop() -> None:
-        late.set()
-        end(process)
+        def stop() -> None:
+            late.set()
+            end(process)
 
-    timer = threading.Timer(seconds, stop)
-    timer.start()
-    try:
-        output = _shown(process, log)
-        status = process.wait()
-    finally:
-        timer.cancel()
-        end(process)
+        timer = threading.Timer(seconds, stop)
+        timer.start()
+        try:
+            output = _shown(process, log)
+            status = process.wait()
+        finally:
+            timer.cancel()
+            end(process)
     return Ended(status, late.is_set(), output)
 
 

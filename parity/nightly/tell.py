@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parity.nightly.cells import SIZES
-from parity.nightly.machine_error import KNOWN
+from parity.nightly.machine_error import KNOWN, OF_EITHER
 from parity.nightly.outcome import BROKEN, COULD_NOT_RUN, PARITY, WORDS, Outcome, overall
 from parity.report.markup import code, fenced
 from parity.report.text import clean, plural
@@ -67,7 +67,6 @@ def issue(outcomes: Sequence[Outcome], link: str | None = None) -> str:
     if status == BROKEN:
         parts += _broken(first_broken(outcomes))
     if status == COULD_NOT_RUN:
-        parts += ["The port was not judged: this is about the machine, not about the code."]
         parts += _troubles(outcomes)
     if link is not None:
         parts.append(f"Reports, rows, logs and histories of every run: [the job]({link}).")
@@ -90,9 +89,15 @@ def _broken(first: Outcome) -> list[str]:
 
 
 def _troubles(outcomes: Sequence[Outcome]) -> list[str]:
-    """What each trouble means, where it is one."""
+    """What each trouble means, and what it does not say about the port."""
     names = sorted({one.trouble for one in outcomes if one.trouble})
-    return ["\n".join(f"- {code(name)}: {KNOWN[name]}" for name in names)] if names else []
+    whose = (
+        "whether the code or the machine is to blame, its log says"
+        if OF_EITHER.intersection(names)
+        else "this is about the machine, not about the code"
+    )
+    known = "\n".join(f"- {code(name)}: {KNOWN[name]}" for name in names)
+    return [f"The port was not judged: {whose}.", *([known] if known else [])]
 
 
 def _lines(text: str) -> str:

@@ -120,7 +120,14 @@ def test_a_broken_machine_never_reads_as_broken_parity():
     assert title([GOOD, LOST]) == "nightly: could not run (device-lost)"
     assert "The port was not judged" in text
     assert machine_error.KNOWN[machine_error.DEVICE_LOST] in text
+    assert "not about the code" in text
     assert "broken" not in text
+
+
+def test_a_run_without_a_verdict_accuses_nobody():
+    text = issue([replace(LOST, trouble=machine_error.RUN_ENDED)])
+    assert "whether the code or the machine is to blame, its log says" in text
+    assert "not about the code" not in text
 
 
 def test_a_trend_that_got_worse_is_told_without_a_point():
