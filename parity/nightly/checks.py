@@ -22,6 +22,7 @@ from parity.nightly.machine_error import (
     NO_HISTORY,
     NO_MINDSPORE,
     NO_SPACE,
+    RUN_ENDED,
     MachineError,
 )
 from parity.settings import CANDIDATES, Settings
@@ -114,18 +115,14 @@ def check_mindspore() -> None:
 
 
 def check_device(device: str, candidate: str) -> None:
-    """See that the device computes, in a process that may hang on it or die of it.
-
-    What is wrong with the candidate and not with the device passes: the run tells it.
-    """
+    """See that the candidate computes on the device, in a process that may hang or die of it."""
     done = _python("-m", "parity", "device", "--device", device, "--candidate", candidate)
-    if done is None or done.returncode < 0 or (done.returncode and _of_the_device(done)):
-        raise MachineError(NO_DEVICE, f"{device}: {_last(done).removeprefix('error: ')}")
-
-
-def _of_the_device(done: subprocess.CompletedProcess[str]) -> bool:
-    """Whether what was said last is about the device."""
-    return _last(done).startswith("error: device ")
+    if done is not None and done.returncode == 0:
+        return
+    said = _last(done)
+    candidates = done is not None and done.returncode > 0 and not said.startswith("error: device ")
+    name = RUN_ENDED if candidates else NO_DEVICE
+    raise MachineError(name, f"{device}: {said.removeprefix('error: ')}")
 
 
 def _python(*arguments: str) -> subprocess.CompletedProcess[str] | None:

@@ -129,7 +129,7 @@ def _still(checked: Callable[[], None]) -> None:
     try:
         checked()
     except MachineError as trouble:
-        if trouble.name in (NO_DEVICE, NO_MINDSPORE):
+        if trouble.name in (NO_DEVICE, NO_MINDSPORE, RUN_ENDED):
             raise MachineError(DEVICE_LOST, trouble.message) from trouble
         raise
 

@@ -18,6 +18,14 @@ from parity.nightly.outcome import BROKEN, COULD_NOT_RUN, FILE, PARITY, read_out
 ROOT = Path(__file__).parents[2]
 CELL = Cell("fp32", "pynative", "tiny")
 ONE = ["--dtype", "fp32", "--mode", "pynative", "--size", "tiny", "--case", "single-image"]
+UNFORESEEN = """
+import sys
+class Wrong:
+    def find_spec(self, name, path=None, target=None):
+        if name == "parity.gather":
+            1 / 0
+sys.meta_path.insert(0, Wrong())
+"""
 HIDDEN = """
 import os, sys
 class Lost:
@@ -122,13 +130,12 @@ def test_a_run_that_is_killed_has_no_verdict(bundles, tmp_path):
 @pytest.mark.slow
 def test_a_traceback_is_no_verdict_although_its_status_is_1(bundles, tmp_path):
     """Python's own status for an exception nobody foresaw is the one of broken parity."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nif '-m' in sys.orig_argv and 'run' in sys.orig_argv[4:5]:\n    1 / 0\n"
-    )
+    (tmp_path / "sitecustomize.py").write_text(UNFORESEEN)
     status, said = parity("nightly", "run", *ONE, "--bundles", bundles, "-o", tmp_path / "night",
                           PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")  # fmt: skip
     found = read_outcome(tmp_path / "night" / CELL.name / FILE)
     assert (status, found.trouble) == (COULD_NOT_RUN, machine_error.RUN_ENDED), said
+    assert "it ended with status 1; it last said: ZeroDivisionError" in found.sentence
 
 
 @pytest.mark.slow

@@ -126,6 +126,8 @@ def test_no_device():
     check_device("CPU", "mindspore")
     with named(machine_error.NO_DEVICE, "Ascend:0"):
         check_device("Ascend:0", "mindspore")
+    with named(machine_error.RUN_ENDED, "no.such.module"):
+        check_device("CPU", "no.such.module:Candidate")
 
 
 def test_a_device_that_does_not_answer(monkeypatch):
