@@ -152,7 +152,8 @@ def test_each_thing_that_is_missing_has_a_name(bundles, tmp_path):
         machine_error.NO_HISTORY: [*there, "--history", "postgresql+psycopg://p@127.0.0.1:1/p"],
         machine_error.NO_DEVICE: [*there, "--device", "Ascend:0"],
     }.items():
-        status, said = parity("nightly", "run", *ONE, *options, "-o", tmp_path / name)
+        status, said = parity("nightly", "run", *ONE, *options, "-o", tmp_path / name,
+                              XDG_CACHE_HOME=str(tmp_path / "cache"))  # fmt: skip
         data = json.loads((tmp_path / name / CELL.name / FILE).read_text())
         assert (status, data["trouble"]) == (COULD_NOT_RUN, name), said
         assert not (tmp_path / name / CELL.name / "report").exists(), "nothing was run"
