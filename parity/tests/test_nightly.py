@@ -100,7 +100,7 @@ def test_a_device_that_is_lost_in_the_middle_is_not_the_ports_fault(bundles, tmp
     (tmp_path / "sitecustomize.py").write_text(HIDDEN)
     marker = tmp_path / "lost"
     options = ["nightly", "run", *ONE, "--bundles", bundles, "-o", tmp_path / "night",
-               "--candidate", "parity.tests.odd_candidates:LosesItsDevice"]  # fmt: skip
+               "--candidate", "parity.tests.nightly_candidates:LosesItsDevice"]  # fmt: skip
     place = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PARITY_TEST_LOST": str(marker)}
     status, said = parity(*options, **place)
     assert marker.exists(), said
@@ -120,7 +120,7 @@ def test_a_device_that_is_lost_in_the_middle_is_not_the_ports_fault(bundles, tmp
 def test_a_run_that_is_killed_has_no_verdict(bundles, tmp_path):
     status, said = parity(
         "nightly", "run", *ONE, "--bundles", bundles, "-o", tmp_path / "night",
-        "--candidate", "parity.tests.odd_candidates:EndsTheRun",
+        "--candidate", "parity.tests.nightly_candidates:EndsTheRun",
     )  # fmt: skip
     found = read_outcome(tmp_path / "night" / CELL.name / FILE)
     assert (status, found.trouble) == (COULD_NOT_RUN, machine_error.RUN_ENDED), said
