@@ -33,6 +33,7 @@ from parity.options import (
     end_in_one_line,
 )
 from parity.portable_command import bundle as make_bundle
+from parity.predicted_gates import predict_gates
 from parity.prune_command import prune
 from parity.repro.command import repro
 from parity.schema_command import schema
@@ -294,6 +295,7 @@ app.command()(kernels)
 app.command(name="device")(device_command)
 app.command()(calibrate)
 app.command(name="gates")(list_gates)
+app.command()(predict_gates)
 app.command()(selftest)
 app.command(name="bundle")(make_bundle)
 app.command()(repro)

@@ -14,6 +14,7 @@ from parity.core.stats import Gate
 from parity.core.tolerance import FIGURES, same_gate
 from parity.core.verdict import Judged, findings
 from parity.faults import planted
+from parity.numerics_models import imitated
 from parity.session import Session
 from parity.settings import Settings
 
@@ -38,7 +39,8 @@ def measure(session: Session, case: Case, dtype: str, seed: int, weights: str) -
     judged = findings(session.schedule(case), evidence)
     ratios = _ratios(judged)
     blocks = [point for point in session.points if point.level == "block"]
-    forced = session.candidate(dtype).forced(evidence.bundle, blocks, STAGES)
+    with imitated(session.settings.numerics, dtype):
+        forced = session.candidate(dtype).forced(evidence.bundle, blocks, STAGES)
     schedule = [firing for firing in session.schedule(case) if firing.point.level == "block"]
     as_blocks = findings(schedule, replace(evidence, level="block", forced=forced))
     for item in as_blocks:

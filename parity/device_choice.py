@@ -71,6 +71,12 @@ def chip_in_use(settings: Settings) -> Chip | None:
     return None if asked is None else chip_of(asked(settings.device).get("soc", ""))
 
 
+def judged_as(settings: Settings) -> str:
+    """The device whose gates a run is judged under: a chip's model is judged as the chip."""
+    imitates = settings.numerics is not None and find(settings.numerics).chip
+    return ASCEND if imitates else settings.device
+
+
 def select_device(kind: Any, settings: Settings) -> None:
     """Select the device in the candidate's framework, before its class is used.
 

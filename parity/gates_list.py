@@ -101,13 +101,20 @@ def list_gates(
     raise typer.Exit(1 if escaped else 0)
 
 
+def _when(content: GatesFile) -> str:
+    """When and how a file was made."""
+    if content.predicted:
+        return f"predicted {content.predicted.get('date')}, not measured on hardware"
+    return f"measured {content.measured.get('date', 'at an unknown time')}"
+
+
 def _lines(path: Path, content: GatesFile, every: bool) -> Iterator[str]:
     """One file, for a person."""
     found = list(listed(path.name, content))
     tight, loose = sum(g.tight for g in found), sum(g.loose for g in found)
     yield (
         f"{path.name}: {len(found)} gates, {tight} without headroom, {loose} that no planted "
-        f"fault reaches; measured {content.measured.get('date', 'at an unknown time')}"
+        f"fault reaches; {_when(content)}"
     )
     shown = [gate for gate in found if every or gate.remark]
     if shown:

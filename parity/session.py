@@ -24,7 +24,7 @@ from parity.core.tolerance import Gates, load_gates
 from parity.core.unsupported import unsupported
 from parity.core.verdict import Evidence, judge
 from parity.details import Looking, chosen
-from parity.device_choice import check_device
+from parity.device_choice import check_device, judged_as
 from parity.execution import Execution
 from parity.portable_references import PortableReferences
 from parity.proofs import (
@@ -181,7 +181,7 @@ class Session:
         settings = self.settings
         gates = self.gates or self._gates.get(dtype)
         if gates is None:
-            gates = load_gates(dtype, settings.device, settings.gates)
+            gates = load_gates(dtype, judged_as(settings), settings.gates)
             self._gates[dtype] = gates
         fitting = [one for one in self.overrides if one.applies(dtype, settings.device, case)]
         return replace(gates, overrides=tuple(fitting))

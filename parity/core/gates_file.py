@@ -31,7 +31,7 @@ ALWAYS = ("whole", "row", "column")
 """Figures that every role has; only residual blocks have an update."""
 HASH = "sha256"
 """Of all else in canonical JSON; a comment or another order of lines does not change it."""
-TABLES = ("measured", *SCOPES, "distributions", "faults")
+TABLES = ("measured", "predicted", *SCOPES, "distributions", "faults")
 Figures = Mapping[str, float]
 T = TypeVar("T")
 
@@ -90,6 +90,8 @@ class GatesFile:
     """By scope, role and figure."""
     faults: Mapping[str, Margin] = field(default_factory=dict)
     """By the fault's name."""
+    predicted: Mapping[str, Any] = field(default_factory=dict)
+    """In the place of ``measured``: date, model and cases, where nothing was measured."""
 
 
 def gates_path(folder: Path, device: str, dtype: str) -> Path:
@@ -111,6 +113,8 @@ def read_gates_file(path: Path) -> GatesFile:
     if set(gates["local"]) != set(gates["end_to_end"]):
         different = sorted(set(gates["local"]) ^ set(gates["end_to_end"]))
         raise ParityError(f"{path}: {different} have to have a gate in both of {list(SCOPES)}")
+    if "measured" in data and "predicted" in data:
+        raise ParityError(f"{path} has [measured] and [predicted]; gates are the one or the other")
     found = _table(data.get("distributions", {}), "distributions", path)
     distributions = {
         scope: {
@@ -124,6 +128,7 @@ def read_gates_file(path: Path) -> GatesFile:
         gates=gates,
         distributions=distributions,
         faults=_records(data.get("faults", {}), Margin, "faults", path),
+        predicted=_table(data.get("predicted", {}), "predicted", path),
     )
     _check_hash(data, claimed, path)
     return content
@@ -209,11 +214,18 @@ HEADER = """\
 # `python -m parity calibrate`; `python -m parity gates` lists them with their headroom.
 """
 
+PREDICTED = """\
+# PREDICTED from a model of the device: NOTHING HERE WAS MEASURED ON HARDWARE. The largest ratios
+# that pass, by scope, kind of module and figure. Made by `python -m parity predict-gates`;
+# `python -m parity calibrate --device` measures them on the device, and replaces this file.
+"""
+
 
 def gates_text(content: GatesFile) -> str:
     """``content`` as the text of a file."""
-    lines = ["[measured]"]
-    lines += [f"{name} = {toml_value(value)}" for name, value in content.measured.items()]
+    lines = ["[predicted]" if content.predicted else "[measured]"]
+    about = content.predicted or content.measured
+    lines += [f"{name} = {toml_value(value)}" for name, value in about.items()]
     for scope, roles in content.gates.items():
         width = max(map(len, roles))
         lines += ["", f"[{scope}]"]
@@ -226,7 +238,8 @@ def gates_text(content: GatesFile) -> str:
             lines += ["", f"[distributions.{scope}.{role}]"]
             lines += [f"{name:6} = {_inline(asdict(one))}" for name, one in found.items()]
     body = "\n".join(lines) + "\n"
-    return f'{HEADER}{HASH} = "{json_hash(tomllib.loads(body))}"\n\n{body}'
+    header = PREDICTED if content.predicted else HEADER
+    return f'{header}{HASH} = "{json_hash(tomllib.loads(body))}"\n\n{body}'
 
 
 def _inline(table: Mapping[str, Any]) -> str:

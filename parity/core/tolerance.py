@@ -92,6 +92,13 @@ def load_gates(dtype: str, device: str = HOME, folder: Path = DEFAULT_GATES) -> 
             "measures them, where PyTorch is"
         )
     found = read_gates_file(path)
+    if found.predicted:
+        name = device.partition(":")[0]
+        note = (
+            f"PREDICTED for {name} from the numerics model {found.predicted.get('model')}, not "
+            f"measured on hardware: `python -m parity calibrate --device {name}` measures them, "
+            "where PyTorch is"
+        )
     gates = {
         scope: {role: _gate(figures) for role, figures in table.items()}
         for scope, table in found.gates.items()

@@ -22,7 +22,7 @@ MODELS = (
         "fp16-saturation and fp16-operands together",
         ("fp32", "fp16"),
         _first,
-        chip="910A",
+        chip="ascend910",
     ),
     NumericsModel(
         "ascend-910b",
@@ -30,6 +30,6 @@ MODELS = (
         "flash-attention, and the switches that a run sets",
         HALF,
         fused_attention,
-        chip="910B",
+        chip="ascend910b",
     ),
 )

@@ -35,7 +35,7 @@ class NumericsModel:
     enter: Callable[[str], AbstractContextManager[None]]
     """Given the precision, a context in which the port computes so."""
     chip: str = ""
-    """Which chip it stands for, if for a whole one: it lacks what that chip lacks."""
+    """MindSpore's name of the chip, if it stands for a whole one: it lacks what that lacks."""
 
 
 @contextmanager

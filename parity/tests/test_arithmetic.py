@@ -11,6 +11,7 @@ from parity.core.dtype_ledger import saturated, used
 from parity.core.numerics import FORMATS
 from parity.core.rows import RunResult, Verdict
 from parity.core.stats import Gate, Truth, compare
+from parity.core.verdict import judge
 from parity.kernel_ledger import with_arithmetic
 from parity.kernels import arithmetic
 from parity.report.ledger import ledger_view
@@ -25,8 +26,11 @@ TOLD = Arithmetic(HF32, 0.999, 1.2e-4, 1.1e-4)
 
 
 def rows_of(case, dtype, **more):
+    """Judged, and told in which arithmetic; what to try is left out, which takes longer."""
     session = Session(Settings(cases=(case,), dtypes=(dtype,), **more))
-    return session.run(session.cases[0], dtype), session
+    evidence = session.evidence(session.cases[0], dtype)
+    rows = judge(session.schedule(session.cases[0]), evidence)
+    return with_arithmetic(session, rows, evidence), session
 
 
 def told(rows):
@@ -73,6 +77,16 @@ def test_hf32_is_told_at_every_product_with_the_evidence():
             assert one.arithmetic.share > 0.98
             assert 2.0**-16 < one.arithmetic.error < 2.0**-11
             assert one.verdict is Verdict.GUILTY, "told, and not excused"
+
+
+@pytest.mark.slow
+def test_a_whole_run_says_it_and_blames_all_the_same():
+    session = Session(Settings(cases=("text-only",), numerics="hf32-matmul"))
+    rows = session.run(session.cases[0], "fp32")
+    head = next(one for one in rows if one.point == "lm_head")
+    assert head.arithmetic is not None
+    assert head.arithmetic.name == HF32
+    assert head.verdict is Verdict.GUILTY
 
 
 @pytest.mark.slow
@@ -184,7 +198,8 @@ def test_it_is_kept_in_both_tables(tmp_path):
 
 
 def test_a_chip_without_bfloat16_leaves_its_rows_unsupported():
-    rows, session = rows_of("single-image", "bf16", numerics="ascend-910a")
+    session = Session(Settings(cases=("single-image",), numerics="ascend-910a"))
+    rows = session.run(session.cases[0], "bf16")
     assert len(rows) == len(session.schedule(session.cases[0]))
     assert {one.verdict for one in rows} == {Verdict.UNSUPPORTED}
     assert "910A (Atlas training) has no bfloat16" in rows[0].message

@@ -125,10 +125,13 @@ def test_every_gates_file_is_named_with_its_hash():
     assert "gates note" not in facts
 
 
-def test_gates_that_were_measured_elsewhere_are_said_to_be():
+def test_gates_that_were_predicted_or_measured_elsewhere_are_said_to_be():
     facts = provenance(Session(Settings(device="Ascend:0")), 0.0)
+    assert "Ascend-fp32.toml" in facts["gates"]
+    assert "PREDICTED for Ascend" in facts["gates note"]
+    facts = provenance(Session(Settings(device="GPU:0")), 0.0)
     assert "CPU-fp32.toml" in facts["gates"]
-    assert "none on Ascend yet" in facts["gates note"]
+    assert "none on GPU yet" in facts["gates note"]
 
 
 def test_an_overrides_file_is_named_with_its_hash(tmp_path):

@@ -109,10 +109,10 @@ def test_a_role_that_was_never_measured(tmp_path):
 
 
 def test_a_device_that_was_never_measured_is_judged_as_the_cpu_is_and_says_so():
-    gates = load_gates("fp32", "Ascend:0")
+    gates = load_gates("fp32", "GPU:0")
     assert gates.roles == load_gates("fp32").roles
-    assert gates.note.startswith("measured on CPU, none on Ascend yet")
-    assert "calibrate --device Ascend" in gates.note
+    assert gates.note.startswith("measured on CPU, none on GPU yet")
+    assert "calibrate --device GPU" in gates.note
 
 
 def test_a_device_that_was_measured_has_gates_of_its_own(tmp_path):
