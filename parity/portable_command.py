@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
 from parity.options import Bundles, CasesFile, Checkpoint
 from parity.settings import REFERENCES, Settings, default_bundles
 
 if TYPE_CHECKING:
     from parity.core.portable import Manifest
-    from parity.portable_make import Sizes
     from parity.session import Session
 
 ALL = "all"
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def bundle(
@@ -55,6 +58,15 @@ def bundle(
             help="Put the model's own files in, so that nothing else has to travel.",
         ),
     ] = False,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Largest size, such as 500MB or 2GB (powers of 1000). What would exceed it is "
+            "reduced: of tensors with many rows, truths are kept of some rows only.",
+            metavar="SIZE",
+            show_default="none",
+        ),
+    ] = None,
     reference: Annotated[
         str,
         typer.Option(
@@ -82,10 +94,23 @@ def bundle(
     session = Session(chosen)
     session.validate(judging=False)
     check_place(output)
-    _make(session, output, tar, with_checkpoint)
+    limit = None if max_size is None else bytes_of(max_size)
+    _make(session, output, tar, with_checkpoint, limit)
 
 
-def _make(session: Session, output: Path, tar: bool, carry: bool) -> None:
+def bytes_of(text: str) -> int:
+    """A size as bytes: ``2GB``, ``1.5 MB``, ``900``.
+
+    Raises:
+        ParityError: it is none.
+    """
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?) ?(kB|KB|MB|GB|TB|B|)", text.strip())
+    if found is None:
+        raise ParityError(f"{text!r} is no size; write it as 500MB or 2GB")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def _make(session: Session, output: Path, tar: bool, carry: bool, max_size: int | None) -> None:
     """Capture what is missing, write the bundle under a progress bar, and say what it weighs."""
     from rich.console import Console
     from rich.progress import Progress
@@ -98,12 +123,14 @@ def _make(session: Session, output: Path, tar: bool, carry: bool) -> None:
         task = progress.add_task("capturing the reference", total=None)
         session.references.capture(pairs)
         progress.update(task, description="writing", total=len(pairs))
-        manifest, sizes = make(session.settings, session.references, session.cases, output,
-                               carry=carry, done=lambda record: progress.advance(task))  # fmt: skip
+        manifest, parts = make(
+            session.settings, session.references, session.cases, output, carry=carry,
+            max_size=max_size, done=lambda record: progress.advance(task),
+        )  # fmt: skip
         if tar:
             progress.update(task, description="writing the tar file", total=None)
             write_tar(output, manifest, tar_of(output))
-    typer.echo("\n".join(lines(manifest, sizes, output, tar_of(output) if tar else None)))
+    typer.echo("\n".join(lines(manifest, parts, output, tar_of(output) if tar else None)))
 
 
 def tar_of(folder: Path) -> Path:
@@ -111,16 +138,27 @@ def tar_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.tar")
 
 
-def lines(manifest: Manifest, sizes: Sizes, folder: Path, tar: Path | None) -> list[str]:
+def lines(manifest: Manifest, parts: Counter[str], folder: Path, tar: Path | None) -> list[str]:
     """What was made, for the terminal: its parts by size, and how to go on."""
-    parts = [f"{size(count):>10}  {part}" for part, count in sizes.parts.most_common() if count]
     target = tar or folder
     return [
-        *parts,
+        *(f"{size(count):>10}  {part}" for part, count in parts.most_common() if count),
         f"{size(manifest.size):>10}  in all: {len(manifest.cases)} cases in "
         f"{', '.join(manifest.dtypes)}",
+        *_sampled(manifest),
         *_places(manifest, folder, tar),
         f"Take it to the other machine, and run it there: python -m parity run --bundle {target}",
+    ]
+
+
+def _sampled(manifest: Manifest) -> list[str]:
+    """What was left out to keep to a size."""
+    rows = manifest.exactness.get("rows")
+    if rows is None:
+        return []
+    return [
+        f"Of tensors with more than {rows} rows, truths are kept of {rows} at most: half evenly "
+        "spread, half where the reference is worst. The other rows will not be compared."
     ]
 
 

@@ -14,11 +14,13 @@ from parity.core.portable import (
     TENSORS,
     Manifest,
     Record,
+    damaged,
     inside,
     open_manifest,
     read_record,
 )
 from parity.core.portable_bundle import PortableBundle, TensorFiles
+from parity.core.sampling import Masks
 from parity.core.store import Bundle, json_hash
 from parity.references import References
 
@@ -52,6 +54,9 @@ class PortableReferences(References):
                 f"({self.manifest.made.get('parity')}, commit {self.manifest.made.get('commit')}); "
                 "make it again with this version"
             )
+        tokens = bundle.tokens
+        if len(tokens) != len(case.calls) or any(len(set(map(len, call))) != 1 for call in tokens):
+            raise damaged(self.place, f"the tokens of {record.name} are not those of its calls")
         self.note(record.name, self.hash(case, dtype), bundle)
         return bundle
 
@@ -63,6 +68,11 @@ class PortableReferences(References):
         """
         for case, dtype in wanted:
             self._record(case, dtype)
+
+    @staticmethod
+    def sampled(bundle: Bundle) -> Masks:
+        """Of which rows a record has truths, where it was sampled."""
+        return bundle.sampled if isinstance(bundle, PortableBundle) else {}
 
     def size(self, case: Case, dtype: str) -> int | None:
         """Bytes of a record's tensors."""

@@ -17,6 +17,7 @@ import numpy as np
 from parity.core.narrow import pack
 from parity.core.points import Firing
 from parity.core.rows import Comparison, Kind, Row, Slice, Verdict
+from parity.core.sampling import kept_of
 from parity.core.store import Bundle, ReferenceFiring, narrow_dtype, tensor_name
 from parity.core.trace import Array, Tap, Trace
 from parity.core.verdict import Evidence, judge
@@ -164,8 +165,7 @@ def _own_error(row: Row, schedule: Sequence[Firing], evidence: Evidence) -> Iter
         return
     for scope in ("local", "end_to_end"):
         found: Comparison | None = getattr(row, scope)
-        own = [_relative(evidence.bundle, *stored) for stored in _stored(row, scope, schedule,
-                                                                         evidence)]  # fmt: skip
+        own = [_relative(evidence, *stored) for stored in _stored(row, scope, schedule, evidence)]
         if found is not None and not any(_near(found.whole.error, one) for one in own):
             yield _itself(row, f"has an error of {found.whole.error!r}, its own are {own}")
 
@@ -190,12 +190,14 @@ def _stored(
             yield inside.inputs[firing.point.forced[0]], inside.arrival
 
 
-def _relative(bundle: Bundle, value: str, residual: str | None) -> float:
+def _relative(evidence: Evidence, value: str, residual: str | None) -> float:
     """Norm of a stored residual over the norm of the truth, by NumPy's own sums."""
     if residual is None:
         return 0.0
-    wrong = bundle.tensor(residual).astype(np.float64)
-    size = float(np.linalg.norm(bundle.tensor(value).astype(np.float64) + wrong))
+    both = [evidence.bundle.tensor(name).astype(np.float64) for name in (value, residual)]
+    kept = kept_of(both[0].shape, evidence.sampled)
+    reference, wrong = both if kept is None else (array[kept] for array in both)
+    size = float(np.linalg.norm(reference + wrong))
     return float(np.linalg.norm(wrong)) / size if size else math.inf
 
 

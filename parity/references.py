@@ -20,6 +20,7 @@ from parity.core.errors import BundleError, ParityError
 from parity.core.files import file_hash, locked
 from parity.core.numerics import precision
 from parity.core.points import Point
+from parity.core.sampling import Masks
 from parity.core.store import FORMAT, MANIFEST, TENSORS, Bundle, json_hash, mark_used
 from parity.provenance import version
 from parity.settings import HERE, Settings
@@ -109,6 +110,11 @@ class References:
     @property
     def origin(self) -> dict[str, object]:
         """Where the records come from, for the run's provenance; nothing if they are made here."""
+        return {}
+
+    @staticmethod
+    def sampled(bundle: Bundle) -> Masks:
+        """Of which rows a record has truths, where it has not those of all; see `Evidence`."""
         return {}
 
     def size(self, case: Case, dtype: str) -> int | None:

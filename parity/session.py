@@ -283,6 +283,7 @@ class Session:
             level=self.settings.level_in(mode),
             mode=mode,
             padding=padding(bundle),
+            sampled=self.references.sampled(bundle),
         )
 
     def proven_on(self, dtype: str, mode: str) -> str | None:

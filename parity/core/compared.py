@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from parity.core.examine import Finding, examine
 from parity.core.numerics import FORMATS, Format, Precision
 from parity.core.points import Firing, Point
+from parity.core.rows import Kind
+from parity.core.sampling import kept_of
 from parity.core.stats import Gate, Truth
 from parity.core.store import Bundle, ReferenceFiring
 from parity.core.trace import Array, Tap
@@ -62,7 +64,7 @@ def on_clean_inputs(firing: Firing, evidence: Evidence) -> Compared | None:
     base = bundle.tensor(recorded.inputs[point.forced[0]]) if point.base else None
     return Compared(
         point, recorded, tap, replace(truth, base=base), evidence.precision,
-        evidence.gates.at("local", point), base, padding_of(firing, evidence),
+        evidence.gates.at("local", point), base, kept_rows(firing, truth.reference, evidence),
     )  # fmt: skip
 
 
@@ -77,7 +79,7 @@ def end_to_end(firing: Firing, evidence: Evidence) -> Compared | None:
     truth, base = _with_base(firing, evidence, truth)
     return Compared(
         point, recorded, tap, truth, evidence.precision,
-        evidence.gates.at("end_to_end", point), base, padding_of(firing, evidence),
+        evidence.gates.at("end_to_end", point), base, kept_rows(firing, truth.reference, evidence),
     )  # fmt: skip
 
 
@@ -102,7 +104,7 @@ def at_input(firing: Firing, evidence: Evidence, blamed: Point) -> Compared | No
         replace(arrived, dtype=recorded.dtype),
         Truth(reference, _residual(evidence.bundle, residual)), evidence.precision,
         # It is the work of the code around, so it is held to that module's gate.
-        evidence.gates.at("local", blamed), keep=padding_of(firing, evidence),
+        evidence.gates.at("local", blamed), keep=kept_rows(firing, reference, evidence),
     )  # fmt: skip
 
 
@@ -125,6 +127,29 @@ def _with_base(firing: Firing, evidence: Evidence, truth: Truth) -> tuple[Truth,
 def _residual(bundle: Bundle, name: str | None) -> Array | None:
     """A stored residual; ``None`` where none is stored, which means zeros."""
     return None if name is None else bundle.tensor(name)
+
+
+def kept_rows(firing: Firing, reference: Array, evidence: Evidence) -> NDArray[np.bool_] | None:
+    """Which rows of a value to compare: no padding, and none that there is no truth of.
+
+    Args:
+        firing: whose value it is.
+        reference: the reference's.
+        evidence: its padding, and what a portable bundle has truths of.
+    """
+    padding = padding_of(firing, evidence)
+    # Everything else is compared with the reference itself.
+    with_truth = firing.point.kind is Kind.FLOAT
+    return both(kept_of(reference.shape, evidence.sampled) if with_truth else None, padding)
+
+
+def both(
+    kept: NDArray[np.bool_] | None, padding: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    """The rows that are in both, ``None`` being all."""
+    if kept is None or padding is None:
+        return padding if kept is None else kept
+    return kept & padding.reshape(kept.shape)
 
 
 def padding_of(firing: Firing, evidence: Evidence) -> NDArray[np.bool_] | None:

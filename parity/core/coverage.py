@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from parity.core.compared import padding_of
+from parity.core.compared import kept_rows, padding_of
 from parity.core.errors import ParityError
 from parity.core.points import STAGES, Firing
 from parity.core.rows import PYNATIVE, Row, Verdict, ran_in
@@ -62,6 +62,11 @@ class Coverage:
     """Float comparisons of too few tokens, or channels, to judge the worst channel."""
     padding: int = 0
     """Tokens of the prompt that are left out, because they are padding."""
+    sampled: int = 0
+    """Firings of which only some rows were compared end to end or on clean inputs, because the
+    portable bundle holds no truths of the others."""
+    rows_not_compared: int = 0
+    """Rows of these, padding not counted, that were left out."""
     overridden: dict[str, str] = field(default_factory=dict)
     """Points judged by an override's gate, with its written reason."""
     weight_rounding: float = 0.0
@@ -115,6 +120,7 @@ def cover(
     stages = {firing.stage for firing in every} - {firing.stage for firing in schedule}
     figures = [found for row in rows for found in (row.local, row.end_to_end) if found is not None]
     constant, natural, in_candidate = _constants(schedule, evidence)
+    left_out = [count for firing in schedule if (count := _rows_left_out(firing, evidence))]
     return Coverage(
         case=evidence.case,
         dtype=evidence.precision.name,
@@ -134,6 +140,8 @@ def cover(
         no_token_figure=sum(found.row is None for found in figures),
         no_channel_figure=sum(found.column is None for found in figures),
         padding=max((row.excluded_rows for row in rows), default=0),
+        sampled=len(left_out),
+        rows_not_compared=sum(left_out),
         overridden={row.point: row.override for row in rows if row.override is not None},
         weight_rounding=_weight_rounding(schedule, evidence),
         mode=evidence.mode,
@@ -146,6 +154,17 @@ def _weight_rounding(schedule: Sequence[Firing], evidence: Evidence) -> float:
     recorded = (evidence.bundle.get(firing.point.name, firing.index) for firing in heads)
     figures = [found.weight_rounding for found in recorded if found is not None]
     return float(np.max(figures, initial=0.0))
+
+
+def _rows_left_out(firing: Firing, evidence: Evidence) -> int:
+    """Rows of a firing that are not compared because there is no truth of them."""
+    reference = _reference(firing, evidence)
+    kept = kept_rows(firing, reference, evidence)
+    if kept is None:
+        return 0
+    padding = padding_of(firing, evidence)
+    real = kept.size if padding is None else int(np.count_nonzero(padding))
+    return real - int(np.count_nonzero(kept))
 
 
 def _undeclared(every: Sequence[Firing], evidence: Evidence) -> list[str]:

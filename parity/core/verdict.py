@@ -21,6 +21,7 @@ from parity.core.holes import hole_around
 from parity.core.numerics import Precision
 from parity.core.points import Firing, Point
 from parity.core.rows import PYNATIVE, Kind, Row, Verdict
+from parity.core.sampling import Masks
 from parity.core.store import Bundle
 from parity.core.tolerance import Gates
 from parity.core.trace import Trace
@@ -44,6 +45,8 @@ class Evidence:
     """How the candidate executes."""
     holes: tuple[str, ...] = ()
     """Modules that the candidate does not have yet: the reference's results stood in for them."""
+    sampled: Masks = field(default_factory=dict)
+    """By how many rows a tensor has: of which there are truths; all, if not in it."""
 
 
 @dataclass

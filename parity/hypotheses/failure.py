@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.core.cases import Case
+from parity.core.compared import both
 from parity.core.numerics import FORMATS, Format, Precision
 from parity.core.points import Point
 from parity.core.rows import Comparison, Kind
+from parity.core.sampling import Masks, kept_of
 from parity.core.stats import Truth, compare
 from parity.core.store import Bundle
 from parity.core.tolerance import Gates
@@ -76,17 +78,14 @@ class Failure:
     checkpoint: Path
     level: str = "module"
     padding: NDArray[np.bool_] | None = None
+    sampled: Masks = field(default_factory=dict)
+    """Of which rows there are truths; see `Evidence`."""
 
     @cached_property
     def dtype(self) -> Format:
         """What the value is rounded to."""
         recorded = self.bundle.points[self.point.name][self.index]
         return FORMATS.get(recorded.dtype, self.precision.format)
-
-    @cached_property
-    def keep(self) -> NDArray[np.bool_] | None:
-        """Which tokens count."""
-        return self.padding if self.point.tokens and self.index == 0 else None
 
     @cached_property
     def wrong(self) -> Wrong | None:
@@ -111,14 +110,8 @@ class Failure:
             return
         residual = recorded.local if self.level == "module" else recorded.local_block
         base = recorded.inputs.get(self.point.forced[0]) if self.point.base else None
-        yield Wrong(
-            self.point.name,
-            tap.value,
-            self.bundle.tensor(recorded.value),
-            None if residual is None else self.bundle.tensor(residual),
-            None if base is None else self.bundle.tensor(base),
-            self.keep,
-        )
+        base_value = None if base is None else self.bundle.tensor(base)
+        yield self._wrong(self.point.name, tap.value, recorded.value, residual, base_value)
 
     def _arrivals(self) -> Iterator[Wrong]:
         """What reached the modules inside the point."""
@@ -127,8 +120,25 @@ class Failure:
             if index != self.index or not name.startswith(f"{self.point.name}.") or not recorded:
                 continue
             first = next(iter(recorded.inputs.values()))
-            residual = None if recorded.arrival is None else self.bundle.tensor(recorded.arrival)
-            yield Wrong(name, tap.value, self.bundle.tensor(first), residual, keep=self.keep)
+            yield self._wrong(name, tap.value, first, recorded.arrival)
+
+    def _wrong(
+        self,
+        where: str,
+        candidate: Array,
+        stored: str,
+        truth: str | None,
+        base: Array | None = None,
+    ) -> Wrong:
+        """A value with what the bundle has of it; where it has no truth, the reference is it."""
+        reference = self.bundle.tensor(stored)
+        residual = None if truth is None else self.bundle.tensor(truth)
+        padding = self.padding if self.point.tokens and self.index == 0 else None
+        judged = self.point.kind is Kind.FLOAT
+        kept = kept_of(reference.shape, self.sampled) if judged else None
+        if kept is not None and residual is not None:
+            residual = np.where(kept[..., None], residual, residual.dtype.type(0))
+        return Wrong(where, candidate, reference, residual, base, both(kept, padding))
 
     @cached_property
     def call(self) -> int:

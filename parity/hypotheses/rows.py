@@ -66,4 +66,5 @@ def failure(row: Row, evidence: Evidence, point: Point, case: Case, checkpoint: 
         checkpoint=checkpoint,
         level=evidence.level,
         padding=evidence.padding,
+        sampled=evidence.sampled,
     )

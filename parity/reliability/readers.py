@@ -56,7 +56,7 @@ def _portable() -> list[Reader]:
         for file, content in samples.bundle().items():
             (place / file).write_bytes(content)
         bundle = Bundle.open(place)
-        record = json_text(record_of(bundle, bundle.points))
+        record = json_text(record_of(bundle, bundle.points, {}))
         files = {"cases.toml": b"[a]\n", "records/a-fp32.json": record,
                  "tensors/a-fp32.safetensors": samples.bundle()["tensors.safetensors"]}  # fmt: skip
         folder = place / "portable"

@@ -98,6 +98,7 @@ def _notes(runs: Sequence[Coverage]) -> Iterable[Note]:
             False,
         )
     yield from _rounding(runs)
+    yield from _sampled(runs)
     overridden = {name: why for one in runs for name, why in one.overridden.items()}
     for name, why in overridden.items():
         yield Note(f"{clean(name)} judged by an override", clean(why), False)
@@ -145,6 +146,20 @@ def _switches(one: Used, provenance: Mapping[str, object]) -> str:
         return ""
     set_to = [f"{name} {precision[name]}" for name in one.switches if name in precision]
     return f"; {clean(', '.join(set_to))}" if set_to else ""
+
+
+def _sampled(runs: Sequence[Coverage]) -> Iterable[Note]:
+    """What a portable bundle of limited size has no truths of."""
+    firings, rows = sum(one.sampled for one in runs), sum(one.rows_not_compared for one in runs)
+    if firings:
+        cases = list(dict.fromkeys(f"{one.case} {one.dtype}" for one in runs if one.sampled))
+        yield Note(
+            f"{plural(firings, 'firing')} compared on a sample of the rows, {rows:,} rows left "
+            f"out, in {_list(cases)}",
+            "the portable bundle was made under --max-size and holds no truths of these rows: a "
+            "fault that shows in them alone is not seen",
+            False,
+        )
 
 
 def _rounding(runs: Sequence[Coverage]) -> Iterable[Note]:
