@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from parity.core.points import STAGES, Firing, Point
 from parity.core.rows import GRAPH
 from parity.core.store import Bundle
 from parity.core.trace import Trace
+from parity.core.verdict import Evidence
 from parity.device_chips import lacking
 from parity.device_choice import chip_in_use, select_device
 from parity.numerics_models import imitated
@@ -125,12 +126,22 @@ class Execution:
                     return trace
         return trace
 
-    def forced(self, dtype: str, bundle: Bundle, stages: Collection[str]) -> Trace:
-        """The candidate with every module on the reference's inputs."""
+    def forced(
+        self, dtype: str, bundle: Bundle, stages: Collection[str], points: Sequence[Point]
+    ) -> Trace:
+        """The candidate with every module of ``points`` on the reference's inputs."""
         self.doing(FORCED)
         with self._standing_in(dtype, bundle), imitated(self.settings.numerics, dtype):
-            trace: Trace = self.candidate(dtype).forced(bundle, self.points, stages)
+            trace: Trace = self.candidate(dtype).forced(bundle, points, stages)
         return trace
+
+    def as_blocks(self, evidence: Evidence, stages: Collection[str]) -> Evidence:
+        """``evidence`` with blocks forced as a whole, as a compiled block is, none looked into."""
+        if evidence.level == "block":
+            return evidence
+        blocks = [point for point in self.points if point.level == "block"]
+        forced = self.forced(evidence.precision.name, evidence.bundle, stages, blocks)
+        return replace(evidence, level="block", forced=forced)
 
     def _standing_in(self, dtype: str, bundle: Bundle) -> AbstractContextManager[None]:
         """Let the reference's values stand in for what the candidate does not have."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from parity.core.coverage import ledger
 from parity.core.files import locked
+from parity.core.modes import side_by_side
 from parity.core.numerics import precision
 from parity.core.points import select
 from parity.core.rows import Row, RunResult, Verdict
@@ -94,7 +95,7 @@ def result_of(session: Session, started: float, shown: set[str] | None = None) -
     Of the rows only those of the points in ``shown``, if given, and what is at fault elsewhere:
     choosing what to look at must not make a run pass.
     """
-    rows = [row for found in session.results.values() for row in found]
+    rows = side_by_side(row for found in session.results.values() for row in found)
     kept = [row for row in rows if shown is None or row.point in shown or not harmless(row)]
     result = RunResult(
         rows=kept,

@@ -16,6 +16,7 @@ from parity.core.cases import Case
 from parity.core.coverage import Coverage, coverages, ledger
 from parity.core.errors import ParityError
 from parity.core.looked_into import LookedInto
+from parity.core.modes import side_by_side
 from parity.core.numerics import PRECISIONS
 from parity.core.points import LEVELS, Firing, Point
 from parity.core.rows import GRAPH, Row, RunResult, Verdict, ran_in
@@ -392,7 +393,7 @@ def _report(state: State, session: pytest.Session) -> None:
         facts = provenance(state.session, seconds)
     order = {name: n for n, name in enumerate(dict.fromkeys(row.case for row in state.rows))}
     dtypes, modes = state.settings.dtypes.index, state.settings.modes.index
-    rows = sorted(state.rows, key=lambda row: (dtypes(row.dtype), modes(row.mode),
+    rows = sorted(side_by_side(state.rows), key=lambda row: (dtypes(row.dtype), modes(row.mode),
                                                order[row.case], row.order))  # fmt: skip
     seen = ledger(state.covered, tests=state.counting.counts)
     state.not_compared += state.counting.left_out

@@ -15,10 +15,11 @@ from parity.core.death import COMPARING
 from parity.core.errors import ParityError
 from parity.core.holes import matching
 from parity.core.looked_into import LookedInto
+from parity.core.modes import with_bits
 from parity.core.numerics import precision
 from parity.core.overrides import Override, check_overrides, load_overrides
 from parity.core.points import LEVELS, STAGES, Firing, Point
-from parity.core.rows import MODES, Row, Verdict, ran_in
+from parity.core.rows import GRAPH, MODES, Row, Verdict, ran_in
 from parity.core.store import Bundle
 from parity.core.tolerance import Gates, load_gates
 from parity.core.unsupported import unsupported
@@ -145,8 +146,8 @@ class Session:
         check_device(self.settings)
         target(self.settings.candidate, CANDIDATES, "candidate")
         target(self.settings.reference, REFERENCES, "reference")
-        if self.settings.plant is not None:
-            find(self.settings.plant)
+        if self.settings.plant is not None and find(self.settings.plant).in_block:
+            check_plantable(self.settings)
         for mode in self.settings.modes:
             matching(self.settings.without, self.execution(mode).replaceable)
 
@@ -213,6 +214,8 @@ class Session:
             free = self.execution(mode).free
             again = partial(free, case, dtype, evidence.bundle, stages, [])
             failed = [*looking_changes_nothing(evidence.free, again)] if thorough else []
+            several = len(self.settings.modes) > 1
+            as_blocks = self.execution(mode).as_blocks(evidence, stages) if several else evidence
         self.doing(COMPARING)
         self.observe(evidence)
         schedule = self.schedule(case, stages, mode)
@@ -227,7 +230,15 @@ class Session:
             failed += record_unchanged(schedule, evidence)  # last, so that it covers all of them
             self.invalid += [f"{case.name} {ran_in(dtype, mode)}: {reason}" for reason in failed]
         rows = with_arithmetic(self, with_kernels(self, rows, evidence), evidence)
+        if several:
+            rows = with_bits(rows, schedule, evidence, as_blocks, self.in_all_modes)
         return self._explained(rows, evidence, case, schedule)
+
+    @cached_property
+    def in_all_modes(self) -> set[str]:
+        """The points that every mode of the settings has."""
+        names = ({p.name for p in self.execution(mode).points} for mode in self.settings.modes)
+        return set.intersection(*names)
 
     def _explained(
         self, rows: list[Row], evidence: Evidence, case: Case, schedule: Sequence[Firing]
@@ -278,7 +289,7 @@ class Session:
             gates=gates,
             bundle=bundle,
             free=execution.free(case, dtype, bundle, stages, execution.points),
-            forced=execution.forced(dtype, bundle, stages),
+            forced=execution.forced(dtype, bundle, stages, execution.points),
             holes=execution.holes(dtype),
             level=self.settings.level_in(mode),
             mode=mode,
@@ -329,6 +340,20 @@ def check_modes(modes: Sequence[str]) -> None:
     unknown = [mode for mode in modes or ("",) if mode not in MODES]
     if unknown:
         raise ParityError(f"unknown mode {unknown[0]!r}; there are: {', '.join(MODES)}")
+
+
+def check_plantable(settings: Settings) -> None:
+    """Check that a fault inside a block acts in every mode: a plant without effect would pass.
+
+    Raises:
+        ParityError: one of the modes is graph.
+    """
+    if GRAPH in settings.modes:
+        raise ParityError(
+            f"the fault {settings.plant!r} is inside a block, and graph mode compiles a block from "
+            "the port's own source, where nothing can be planted: plant it with --mode pynative, "
+            "or change the source"
+        )
 
 
 def padding(bundle: Bundle) -> Any:

@@ -52,6 +52,21 @@ class Verdict(str, Enum):
     """Declared by the candidate as not ported yet: the reference's value stands in for it."""
 
 
+class Between(str, Enum):
+    """How what a block computes compiled compares with what it computes op by op."""
+
+    BITS = "bit for bit"
+    """The same bits from the same inputs."""
+    ROUNDING = "within rounding"
+    """Other bits, and both within the gate."""
+    COMPILER = "compiler"
+    """Wrong compiled and right op by op: what compiled code does differently is at fault."""
+    PORT = "port"
+    """Wrong in both: the port is at fault."""
+    OP_BY_OP = "op by op"
+    """Right compiled and over the gate op by op."""
+
+
 class Kind(str, Enum):
     """How a point is compared."""
 
@@ -203,6 +218,16 @@ class Row:
     """What it was really computed in, where its errors show that it is not what was declared."""
     override: str | None = None
     """The written reason of the override whose gate was used."""
+    between: Between | None = None
+    """Where a run has both modes: how they compare here. What follows is what that takes."""
+    local_bits: str | None = None
+    """Hash of the candidate's value on clean inputs, a block run as a whole: equal hashes, equal
+    bits."""
+    end_bits: str | None = None
+    """Hash of its value end to end."""
+    block_ratio: float | None = None
+    """The worst ratio on clean inputs, a block run as a whole."""
+    block_gate: float | None = None
 
     @property
     def ran_in(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,11 @@ class Fault:
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes that show it."""
         return tuple(dtype for dtype in PRECISIONS if dtype not in self.hidden)
+
+    @property
+    def in_block(self) -> bool:
+        """Whether it is inside a block, which graph mode compiles from the port's own source."""
+        return re.match(r"(visual\.blocks|language_model\.layers)\.\d", self.point) is not None
 
     @property
     def points(self) -> frozenset[str]:

@@ -153,7 +153,7 @@ def _item(
         style=line.style,
         point=line.point,
         case=line.case,
-        dtype=line.dtype,
+        dtype=line.ran_in,
         firing=row.firing,
         message=line.message,
         suggestions=line.suggestions,

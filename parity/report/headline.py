@@ -110,12 +110,13 @@ def detail(result: RunResult, groups: Sequence[Group]) -> str:
     counts = result.counts
     compared = sum(map(was_compared, result.rows))
     cases = len({one.case for one in groups})
-    dtypes = len({one.dtype for one in groups})
+    dtypes = len({row.dtype for row in result.rows})
+    modes = len({row.mode for row in result.rows})
     failing = [f"{n:,} {name}" for name, n in counts.items() if n and name != "PASS"]
     verdicts = ", ".join([*failing, f"{counts['PASS']:,} PASS"])
     text = (
         f"{compared:,} of {plural(len(result.rows), 'row')} compared, in {plural(cases, 'case')} "
-        f"and {plural(dtypes, 'dtype')}: {verdicts}"
+        f"and {plural(dtypes, 'dtype')}{f', {modes} modes' if modes > 1 else ''}: {verdicts}"
     )
     if result.holes and result.first_failure is not None:
         text += f"; {holes(result)}"

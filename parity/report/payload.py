@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"(?<![A-Za-z0-9_])-?\d[\d.,]*(?:e-?\d+)?(?![A-Za-z0-9_])")
 
 FIELDS = {
     "id": ("anchor",),
-    "about": ("verdict", "style", "case", "dtype", "stage"),
+    "about": ("verdict", "style", "case", "dtype", "mode", "ran_in", "stage"),
     "name": ("point",),
     "words": ("message", "suggestions", "notes", "cause", "cause_anchor"),
     "figures": (

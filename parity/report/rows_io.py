@@ -22,7 +22,7 @@ from parity.core.errors import ParityError
 from parity.core.files import read_text
 from parity.core.inputs_shown import InputsShown
 from parity.core.nonfinite import NonFinite
-from parity.core.rows import Comparison, Kind, Row, RunResult, Slice, Verdict
+from parity.core.rows import Between, Comparison, Kind, Row, RunResult, Slice, Verdict
 from parity.core.sources import Source
 from parity.core.standards import Standards
 from parity.core.store import json_hash
@@ -31,7 +31,7 @@ from parity.report.plain_io import decode, decode_float, encode, encode_float
 FORMAT_NAME = "parity-rows"
 FORMAT = 5
 READ = (3, 4, 5)
-"""Formats that are read; 3 has no details, inputs and sources."""
+"""Formats that are read; 3 has no details, inputs and sources, 4 no comparison of modes."""
 HASH = "sha256"
 """Of all else in canonical JSON (no white space, keys sorted); absent in files of before."""
 MAX_BYTES = 1 << 30
@@ -50,13 +50,14 @@ _NESTED: dict[str, type[Any]] = {
 _FLOATS = {
     "ratio", "error", "floor", "gate", "max_abs", "reference_value", "candidate_value",
     "mean_relative", "max_relative", "mean_ulp", "max_ulp", "cosine", "rtol",
-    "dual_max", "dual_mean", "dual_rms", "share", "expected",
+    "dual_max", "dual_mean", "dual_rms", "share", "expected", "block_ratio", "block_gate",
 }  # fmt: skip
 _FLAGS = {"open_operator", "dual_l1", "dual_l2"}
 _OPTIONAL = {
     "cause", "candidate_shape", "mismatches", "local", "end_to_end", "row", "column", "update",
     "index", "suggestions", "kernel", "arithmetic", "override", "candidate_nonfinite",
-    "reference_nonfinite", "open_operator",
+    "reference_nonfinite", "open_operator", "between", "local_bits", "end_bits", "block_ratio",
+    "block_gate",
 }  # fmt: skip
 _TEXTS = {"suggestions"}
 
@@ -102,7 +103,7 @@ def result_from_dict(found: dict[str, Any], name: str = "the run") -> RunResult:
     if found.get("format") not in READ:
         raise ParityError(
             f"{name} has format {found.get('format')!r} and this version reads formats "
-            f"{' and '.join(map(str, READ))}: make the report again with this version, or read it "
+            f"{', '.join(map(str, READ))}: make the report again with this version, or read it "
             "with the one that wrote it."
         )
     try:
@@ -289,6 +290,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     **dict.fromkeys(_FLAGS, _flag),
     "verdict": lambda value, where: Verdict(value),
     "kind": lambda value, where: Kind(value),
+    "between": lambda value, where: Between(value),
 }
 """What reads each field that is not plain text."""
 _SCHEMAS: tuple[type[Any], ...] = (Row, *_NESTED.values())

@@ -61,6 +61,9 @@ class RowView:
     cause_anchor: str
     case: str
     dtype: str
+    mode: str
+    ran_in: str
+    """Dtype and mode, as they are shown."""
     stage: str
     local: FigureView | None
     end: FigureView | None
@@ -85,7 +88,9 @@ def row_view(
         cause=clean(cause),
         cause_anchor=faults.get((row.case, row.ran_in, cause), ""),
         case=clean(row.case),
-        dtype=clean(row.ran_in),
+        dtype=clean(row.dtype),
+        mode=clean(row.mode),
+        ran_in=clean(row.ran_in),
         stage=clean(row.stage),
         local=_local_view(row),
         end=figure_view(end_figure(row)),

@@ -10,6 +10,7 @@ from parity.report.figures import Worst, end_figure, local_figure, was_compared
 from parity.report.groups import Group, group
 from parity.report.headline import detail, sentence, word
 from parity.report.ledger import ledger_view
+from parity.report.modes import modes_lines
 from parity.report.panels import label
 from parity.report.table import difference_view, figure_view
 from parity.report.text import MESSAGE_LIMIT, WIDTH, clean, number, plural, wrap
@@ -39,6 +40,8 @@ def summary_lines(result: RunResult, report_path: Path | None = None) -> list[st
     if result.invalid:
         lines += _listed(result.invalid)
     lines += wrap(detail(result, groups), "  ") + _ledger(result)
+    for line in modes_lines(result.rows):
+        lines += wrap(line, "  ")
     if groups:
         lines += ["", *_table(groups)]
     if (first := result.first_failure) is not None:

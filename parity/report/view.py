@@ -23,6 +23,7 @@ from parity.report.headline import Headline, headline
 from parity.report.kernels import KernelTable, kernel_table
 from parity.report.ledger import LedgerView, ledger_view
 from parity.report.matrix import Matrix, matrix
+from parity.report.modes import ModesView, modes_view
 from parity.report.panels import Panel, panel
 from parity.report.provenance import Facts, provenance_view
 from parity.report.selection import Selection, select
@@ -75,6 +76,7 @@ class ReportView:
     depths: tuple[CaseDepth, ...]
     """The same panels, case by case."""
     matrix: Matrix
+    modes: ModesView | None
     rows: tuple[RowView, ...]
     """Guilty first, then what else is at fault, drift, victims, passes; each in run order."""
     selection: Selection
@@ -111,6 +113,7 @@ def view(result: RunResult) -> ReportView:
         panels=tuple(drawn for _, drawn in urgent),
         depths=case_depths(drawn for _, drawn in urgent),
         matrix=matrix(ordered, ids),
+        modes=modes_view(ordered, ids),
         rows=rows,
         selection=select(rows),
         choices=_choices(rows),
@@ -171,9 +174,11 @@ def _group_view(one: Group, drawn: str, ids: dict[int, str]) -> GroupView:
 def _choices(rows: tuple[RowView, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Collect the values that the table can be filtered by, as they first appear in the run."""
     in_order = sorted(rows, key=lambda row: row.number)
+    modes = tuple(dict.fromkeys(row.mode for row in in_order))
     return (
         ("verdict", tuple(dict.fromkeys(row.verdict for row in rows))),
         ("case", tuple(dict.fromkeys(row.case for row in in_order))),
         ("dtype", tuple(dict.fromkeys(row.dtype for row in in_order))),
+        *([("mode", modes)] if len(modes) > 1 else []),
         ("stage", tuple(dict.fromkeys(row.stage for row in in_order))),
     )

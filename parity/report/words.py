@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parity.core.rows import DUMPED, Kind, Row, Verdict
+from parity.core.rows import DUMPED, Between, Kind, Row, Verdict
 from parity.report.figures import local_figure
 
 
@@ -33,6 +33,14 @@ BY_ITS_END = Meaning(
     "The message says how, and after which point. Run this case alone to see it again.",
 )
 """Of what is missing because the candidate did not live to produce it."""
+
+BY_COMPILER = Meaning(
+    "Over its gate where its block is compiled, and right op by op on the same inputs: the "
+    "compiler, or what compiled code does differently, is at fault, and not the port's formula.",
+    "Compile less of this block until it is right, or write the operator in another way, and "
+    "report what is left to MindSpore. Run in PyNative mode until then.",
+)
+"""Of what is wrong in graph mode alone."""
 
 MEANINGS: dict[Verdict, Meaning] = {
     Verdict.GUILTY: Meaning(
@@ -148,6 +156,8 @@ def meaning(row: Row) -> Meaning:
     known = MEANINGS[row.verdict]
     if row.verdict is Verdict.MISSING and "the candidate " in row.message:
         return BY_ITS_END
+    if row.between is Between.COMPILER:
+        return BY_COMPILER
     if row.mode == DUMPED:
         known = Meaning(known.means.replace(*OF_A_DUMP), known.next)
     if row.verdict is not Verdict.GUILTY:

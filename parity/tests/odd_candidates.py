@@ -6,6 +6,7 @@ from mindspore import nn
 
 from parity.adapters.mindspore_candidate import MindSporeCandidate
 from parity.core.trace import Trace
+from qwen2vl_ms import ops
 from qwen2vl_ms.head_layout import HeadLayout
 from qwen2vl_ms.positions import vision_cu_seqlens, vision_position_ids
 from qwen2vl_ms.vision import segment_ends
@@ -83,3 +84,54 @@ class Silent(MindSporeCandidate):
     """Does not offer its device's kernels."""
 
     kernels = None
+
+
+class DropsCast(MindSporeCandidate):
+    """Its compiler drops the cast to float32 before one layer's activation; op by op it is right.
+
+    A stand-in for a pass of the compiler: the graph is made of another function than Python runs.
+    """
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        layer = self.model.model.language_model.layers[1]
+        if layer.graphs is not None:
+            before, after = layer.graphs
+            layer.graphs = before, compiled_with(after, "silu", in_bfloat16)
+
+
+def in_bfloat16(x, kernel=ms.float32):
+    """The activation of values that were left narrow."""
+    narrow = ops.rounded(x, ms.bfloat16)
+    return ops.rounded(narrow / (1.0 + ms.ops.exp(-narrow)), ms.bfloat16)
+
+
+class FusesWrongly(MindSporeCandidate):
+    """Its compiler fuses one vision block's multiply-add with the wrong sign, in graphs only."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        block = self.model.model.visual.blocks[2]
+        if block.graph is not None:
+            block.graph = compiled_with(block.graph, "rotate", subtracting)
+
+
+def subtracting(x, cos, sin, dtype=ms.float32):
+    """A rotation by minus the angle."""
+    half = x.shape[-1] // 2
+    swapped = ms.ops.concat((-x[..., half:], x[..., :half]), axis=-1)
+    return x * cos - swapped * sin
+
+
+def compiled_with(graph, name, function):
+    """A graph at whose compilation one of the port's operators is ``function``."""
+
+    def call(*arguments):
+        original = getattr(ops, name)
+        setattr(ops, name, function)
+        try:
+            return graph(*arguments)
+        finally:
+            setattr(ops, name, original)
+
+    return call

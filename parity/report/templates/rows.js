@@ -27,15 +27,15 @@ if (byId("rows")) {
 /** What is looked for: words with a dot in the point's name alone, others anywhere. */
 function holds(row, words) {
   row.name ??= `${row.point}.`.toLowerCase();
-  row.text ??= [row.point, row.message, row.suggestions, row.notes, row.case, row.dtype, row.stage]
+  row.text ??= [row.point, row.message, row.suggestions, row.notes, row.case, row.ran_in, row.stage]
     .join(" ").toLowerCase();
   return words.every((word) => (word.includes(".") ? row.name : row.text).includes(word));
 }
 
-/** The rows that pass a filter `{q, failing, verdict, case, dtype, stage}`, in their order. */
+/** The rows that pass a filter `{q, failing, verdict, case, dtype, mode, stage}`, in their order. */
 function filtered(list, wanted) {
   const words = (wanted.q || "").toLowerCase().split(/\s+/).filter(Boolean);
-  const chosen = ["verdict", "case", "dtype", "stage"].filter((name) => wanted[name]);
+  const chosen = ["verdict", "case", "dtype", "mode", "stage"].filter((name) => wanted[name]);
   return list.filter((row) => !(wanted.failing && row.style === "pass")
     && chosen.every((name) => row[name] === wanted[name]) && holds(row, words));
 }

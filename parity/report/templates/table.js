@@ -48,7 +48,7 @@ function pointCell(row) {
 
 /** A line of the table, the same as those that stand in the page (points.html.j2). */
 function rowElement(row, place) {
-  const cells = ["case", "dtype", "stage"].map((name) => make("td", {}, make("bdi", {}, row[name])));
+  const cells = ["case", "ran_in", "stage"].map((name) => make("td", {}, make("bdi", {}, row[name])));
   const verdict = make("td", {}, make("b", {className: `v ${row.style}`}, row.verdict));
   const line = make("tr", {id: row.anchor, className: row.style}, verdict, pointCell(row), ...cells,
     figureCell(row, "local"), figureCell(row, "end"), differenceCell(row));
