@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -26,6 +27,8 @@ from parity.core.death import MEASURING
 from parity.core.errors import ParityError, describe_exception
 from parity.core.looked_into import LookedInto
 from parity.core.rows import RunResult
+from parity.core.verdict import Evidence
+from parity.device_lost import RECOVER, lost_device
 from parity.environment import recorded
 from parity.lifeline import end_with_parent
 from parity.orders import LEDGER, Orders, Unit, read_orders
@@ -51,7 +54,7 @@ class Work:
     def session(self) -> Session:
         """Of the whole run's settings, so that every unit is what it would be in one process."""
         return Session(self.orders.settings, say=self._say, prove=True, look_into=True,
-                       doing=self.beacon.step)  # fmt: skip
+                       doing=self.beacon.step, observe=check_device)  # fmt: skip
 
     def run(self) -> None:
         """Finish every unit.
@@ -110,6 +113,17 @@ class Work:
         )
 
 
+def check_device(evidence: Evidence) -> None:
+    """See that what stopped the candidate, if anything did, was not its device.
+
+    Raises:
+        ParityError: it was; nothing is known of the candidate.
+    """
+    why = lost_device([evidence.free.stopped, evidence.forced.stopped])
+    if why is not None:
+        raise ParityError(f"the device was lost in {evidence.case}: {why}. {RECOVER}")
+
+
 def measured_kernels(session: Session, dtype: str) -> RunResult:
     """The operator ledger of a dtype, or why there is none: that is no reason to lose a run."""
     try:
@@ -131,9 +145,10 @@ def main(descriptor: str) -> None:
         except ParityError as error:
             work.reply(error=str(error))
         except BaseException as error:
-            # Anything else is the candidate's: it ends its process, and no other.
-            work.reply(threw=describe_exception(error))
-            raise
+            traceback.print_exc()
+            starved = isinstance(error, MemoryError)
+            work.reply(threw=describe_exception(error), starved=starved)
+            raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

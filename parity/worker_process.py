@@ -20,6 +20,7 @@ from typing import Any
 from parity.beacon import STARTING, Whereabouts, light
 from parity.core.death import LOADING
 from parity.core.errors import ParityError
+from parity.device_lost import lost_device
 from parity.last_words import oom_kills, place_in, words_for
 from parity.orders import Orders
 from parity.worker import BEACON, TRACEBACK
@@ -50,7 +51,9 @@ class Ended:
     how: str
     where: Whereabouts
     threw: bool = False
-    """Whether it was an exception."""
+    """Whether it was an exception, and not for lack of memory."""
+    device: str | None = None
+    """Why its device was lost, where what it printed says so."""
 
 
 class Worker:
@@ -70,15 +73,17 @@ class Worker:
         """Set where it ended before its work was done."""
         self._left = set(orders.todo)
         self._printed: deque[str] = deque(maxlen=_LINES)
-        self._pending, self._threw = b"", ""
+        self._pending = b""
         self._kills = oom_kills()
         try:
             self._beacon = light(orders.folder / BEACON)
             self._replies, theirs = os.pipe()
+            # The environment as Python knows it: a framework that was loaded here may have set
+            # variables behind its back, such as the number of threads.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "parity.worker", str(theirs)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                pass_fds=[theirs], start_new_session=True,
+                pass_fds=[theirs], start_new_session=True, env=dict(os.environ),
             )  # fmt: skip
         except OSError as error:
             raise ParityError(f"a worker cannot be started: {error.strerror}") from error
@@ -107,9 +112,12 @@ class Worker:
             yield Look(where)
             if (now_doing := (where.unit, where.step in (STARTING, LOADING))) != doing:
                 doing, since = now_doing, time.monotonic()
+            if self.ended is not None:
+                return  # it has said so; its process may take long to end
             if self._process.poll() is not None:
                 yield from (Look(where, done) for done in self._done(0.0))
-                self.ended = self._how_it_ended() if self._left else None
+                if self._left and self.ended is None:
+                    self.ended = self._how_it_ended()
                 return
             if limit is not None and time.monotonic() - since > limit:
                 self.ended = self._stopped(limit)
@@ -154,7 +162,8 @@ class Worker:
             if "error" in message:
                 raise ParityError(str(message["error"]))
             if "threw" in message:
-                self._threw = str(message["threw"])
+                how, starved = f"threw {message['threw']}", bool(message["starved"])
+                self.ended = Ended(how, self._beacon.read(), threw=not starved)
             elif message.get("done") in self._left:
                 self._left.discard(message["done"])
                 yield message["done"]
@@ -171,13 +180,11 @@ class Worker:
             seconds = 0.0
 
     def _how_it_ended(self) -> Ended:
-        """In words: by a signal, with an exit status, or after an exception that it told of."""
+        """In words: by a signal, or with an exit status."""
         self._reader.join(LAST_WORDS)
-        if self._threw:
-            return Ended(f"threw {self._threw}", self._beacon.read(), threw=True)
         ran_out = oom_kills() > self._kills
         how = words_for(self._process.returncode, ran_out) + place_in(self._printed)
-        return Ended(how, self._beacon.read())
+        return Ended(how, self._beacon.read(), device=lost_device(self._printed))
 
     def _stopped(self, limit: float) -> Ended:
         """It took too long: have it write where it is, then see what it was at."""
@@ -188,7 +195,8 @@ class Worker:
         while time.monotonic() < until and len(self._printed) == before:
             time.sleep(TICK)
         time.sleep(TICK)
-        return Ended(f"hung: stopped after {limit:g} s{place_in(self._printed)}", where)
+        how = f"hung: stopped after {limit:g} s{place_in(self._printed)}"
+        return Ended(how, where, device=lost_device(self._printed))
 
     def _read_log(self, log: Callable[[str], None]) -> None:
         """Hand on what it prints, a line at a time."""

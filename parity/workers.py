@@ -13,6 +13,7 @@ from itertools import groupby
 from parity.beacon import STARTING
 from parity.core.death import COMPARING, LOADING, MEASURING, Death
 from parity.core.errors import ParityError
+from parity.device_lost import RECOVER
 from parity.orders import Orders
 from parity.worker_process import Ended, Look, Worker
 
@@ -54,9 +55,11 @@ def _death(orders: Orders, number: int, ended: Ended) -> Death:
     """The end of a worker as that of the candidate in a unit.
 
     Raises:
-        ParityError: there was no candidate yet.
+        ParityError: it was not the candidate's: there was none yet, or the device was lost.
     """
     unit, where = orders.units[number], ended.where
+    if ended.device is not None:
+        raise ParityError(f"the device was lost in {unit.name}: {ended.device}. {RECOVER}")
     if where.step in (STARTING, LOADING):
         raise ParityError(
             f"the candidate cannot be loaded ({unit.dtype}, {unit.mode}): its process {ended.how}"

@@ -120,3 +120,18 @@ class Waiting(Quick):
         while case.name == "text-only" and Path(os.environ["QUICK_WAITS"]).exists():
             time.sleep(0.05)
         return super().preprocess(case)
+
+
+class LosingItsDevice(Quick):
+    """Throws what MindSpore throws when CANN has lost the device."""
+
+    def misbehave(self):
+        raise RuntimeError("Sync stream failed: rtDeviceSynchronize, runtime result = 507010.")
+
+
+class DyingOfItsDevice(Quick):
+    """Says so on its way out."""
+
+    def misbehave(self):
+        print("[ERROR] RUNTIME: Device[1] lost heartbeat.[FUNC:SyncTask]", flush=True)
+        os.abort()
