@@ -4,10 +4,11 @@ import re
 
 import pytest
 
-from parity.core.rows import RunResult
+from parity.core.modes import side_by_side
+from parity.core.rows import GRAPH, PYNATIVE, RunResult
 from parity.report.html import render
 from parity.report.selection import LIMIT
-from parity.tests.report_runs import CASES, GUILTY_POINT, case_rows, failing
+from parity.tests.report_runs import CASES, GUILTY_POINT, case_rows, failing, row
 
 STEP = 150
 slow = pytest.mark.slow
@@ -201,6 +202,33 @@ def test_rows_made_by_the_script_say_what_the_page_s_own_say(visit):
 
 
 @slow
+def test_the_modes_of_a_run_stand_side_by_side_and_filter(visit):
+    rows = [
+        row(order, point, mode=mode, local_bits=mode, block_ratio=1.0, block_gate=8.0)
+        for mode in (PYNATIVE, GRAPH)
+        for order, point in enumerate(("visual.blocks.0", "visual.blocks.1", "lm_head"))
+    ]
+    with visit(render(RunResult(side_by_side(rows)))) as page:
+        assert page.locator("#matrix ~ .scroll thead th").all_inner_texts()[2:] == [
+            "fp32", "fp32 graph", "fp32", "fp32 graph",
+        ]  # fmt: skip
+        section = page.locator("section[aria-labelledby=modes]")
+        assert section.locator("table").last.locator("tbody tr").count() == 3
+        page.select_option("select[data-of=mode]", "graph")
+        assert page.locator("#shown").inner_text() == "3 of 6"
+        dtypes = page.locator("#table tbody tr td:nth-child(4)").all_inner_texts()
+        assert dtypes == ["fp32 graph"] * 3
+        page.reload()
+        assert page.locator("#shown").inner_text() == "3 of 6", "the address holds it"
+        page.select_option("select[data-of=dtype]", "fp32")
+        assert page.locator("#shown").inner_text() == "3 of 6", "a dtype in every mode"
+        page.select_option("select[data-of=mode]", "")
+        assert page.locator("#shown").inner_text() == "6 rows"
+    with visit(render(small())) as page:
+        assert page.locator("select[data-of=mode]").count() == 0
+
+
+@slow
 def test_a_narrow_window_keeps_everything_readable(visit):
     with visit(render(small()), width=700) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 700
@@ -214,7 +242,7 @@ def test_without_its_script_the_page_has_what_a_reviewer_needs(visit):
         assert "python -m parity run" in page.locator(".culprit").inner_text()
         assert page.locator("#bar").is_hidden()
         assert page.locator("#table tbody tr").count() == LIMIT
-        assert "All of them are in rows.csv" in page.locator("#selection").inner_text()
+        assert "All of them are in rows.json" in page.locator("#selection").inner_text()
         assert page.locator(".plot").first.is_visible()
         page.locator("details.case-depth summary").last.click()
         assert page.locator(".plot").last.is_visible()
