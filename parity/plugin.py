@@ -6,108 +6,27 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from parity.core.cases import Case
-from parity.core.coverage import Coverage, coverages, ledger
+from parity.core.coverage import coverages, ledger
 from parity.core.errors import ParityError
 from parity.core.looked_into import LookedInto
 from parity.core.modes import side_by_side
 from parity.core.numerics import PRECISIONS
-from parity.core.points import LEVELS, Firing, Point
-from parity.core.rows import GRAPH, Row, RunResult, Verdict, ran_in
-from parity.counting import Counting
-from parity.session import Session
-from parity.settings import CANDIDATES, REFERENCES, Settings
-
-OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("--case", {"action": "append", "metavar": "NAME", "help": "only this case (repeatable)"}),
-    ("--dtype", {"action": "append", "metavar": "NAME", "help": "only this dtype (repeatable)"}),
-    ("--level", {"choices": LEVELS, "help": "block, or module to look inside blocks too"}),
-    (
-        "--mode",
-        {
-            "action": "append",
-            "metavar": "NAME",
-            "help": "pynative, or graph: compiled blocks, inside which nothing is compared "
-            "(repeatable)",
-        },
-    ),
-    ("--device", {"help": "device of the candidate: CPU, Ascend:0"}),
-    ("--candidate", {"help": f"{', '.join(CANDIDATES)}, or package.module:class"}),
-    ("--reference", {"help": f"{', '.join(REFERENCES)}, or package.module:class"}),
-    ("--checkpoint", {"type": Path, "help": "Hugging Face checkpoint folder of both sides"}),
-    ("--cases-file", {"type": Path, "help": "file that defines the cases"}),
-    ("--bundles", {"type": Path, "help": "folder of captured references"}),
-    ("--bundle", {"type": Path, "help": "portable bundle (folder or tar file) to run on"}),
-    ("--gates", {"type": Path, "help": "folder of the gates files, instead of the measured ones"}),
-    ("--overrides", {"type": Path, "help": "file of gates for single points, with reasons"}),
-    (
-        "--without",
-        {
-            "action": "append",
-            "metavar": "PATTERN",
-            "help": "leave these modules out, as if not ported yet (repeatable)",
-        },
-    ),
-    ("--plant", {"metavar": "FAULT", "help": "plant a fault, to see the harness find it"}),
-)
-
-
-REPEATABLE = {"case": "cases", "dtype": "dtypes", "mode": "modes", "without": "without"}
-"""Options that are given once for each of several, and the settings that hold them all."""
-
-
-@dataclass
-class State:
-    """What the plugin knows during one pytest session, in one process."""
-
-    settings: Settings
-    report: Path | None
-    """The folder that was asked for; ``None``: among the runs."""
-    started: float = field(default_factory=time.monotonic)
-    session: Session | None = None
-    stages: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
-    """What the selected tests need, by case, dtype and mode."""
-    selected: set[tuple[str, str, str, str]] = field(default_factory=set)
-    """(case, dtype, mode, point) of every selected test."""
-    asked: bool = False
-    """Whether parity tests were selected, here or on a worker."""
-    told: set[tuple[str, str, str, str]] = field(default_factory=set)
-    """Causes outside the selection that one failing victim has told about."""
-    not_compared: list[str] = field(default_factory=list)
-    """Cases that could not be run, with the reason."""
-    rows: list[Row] = field(default_factory=list)
-    """Rows of this process, and of the workers once they are done."""
-    invalid: list[str] = field(default_factory=list)
-    """Proofs of the run itself that failed, here and on the workers."""
-    covered: list[Coverage] = field(default_factory=list)
-    """What was compared, here and on the workers."""
-    looked: LookedInto = field(default_factory=LookedInto)
-    counting: Counting = field(default_factory=Counting)
-    provenance: dict[str, object] = field(default_factory=dict)
-    result: RunResult | None = None
-    report_path: Path | None = None
-    problem: str | None = None
-    """Why the run is not a comparison at all, or could not be reported."""
-
-
-COULD_NOT_RUN = 2
-STATE = pytest.StashKey[State]()
+from parity.core.points import Firing, Point
+from parity.core.rows import GRAPH, RunResult, ran_in
+from parity.plugin_options import add_options, settings_of
+from parity.plugin_state import COULD_NOT_RUN, STATE, State, session_of
+from parity.point_check import PointCheck
+from parity.settings import Settings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options of a parity run."""
-    group = parser.getgroup("parity", "parity: candidate against reference, layer by layer")
-    for name, options in OPTIONS:
-        group.addoption(name, default=None, **options)
-    group.addoption("--report", type=Path, default=None, metavar="DIR",
-                    help="folder of the report (default: a new one in reports/runs, to which "
-                    "reports/latest leads)")  # fmt: skip
+    add_options(parser)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -116,32 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "points(stage, *patterns): the points of a stage that a parity test covers"
     )
-    names = [name.removeprefix("--").replace("-", "_") for name, _ in OPTIONS]
-    given: dict[str, Any] = {name: config.getoption(name) for name in names}
-    for single, several in REPEATABLE.items():
-        given[several] = tuple(given.pop(single) or ()) or None
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    if settings.bundle is not None:
-        settings = _on_bundle(settings, given["dtypes"])
+    settings = settings_of(config)
     state = State(settings, config.getoption("report"))
     config.stash[STATE] = state
     config.pluginmanager.register(state.counting, "parity-counting")
     if settings != Settings():
-        _session(state)  # names of nothing are told before anything is collected
-
-
-def _on_bundle(settings: Settings, dtypes: tuple[str, ...] | None) -> Settings:
-    """The settings of a run on a portable bundle.
-
-    Raises:
-        pytest.UsageError: it cannot be used.
-    """
-    from parity.portable_open import on_bundle
-
-    try:
-        return on_bundle(settings, dtypes)
-    except ParityError as error:
-        raise pytest.UsageError(str(error)) from error
+        session_of(state)  # names of nothing are told before anything is collected
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -170,7 +69,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None or "parity_point" not in metafunc.fixturenames:
         return
     state = metafunc.config.stash[STATE]
-    session = _session(state)
+    session = session_of(state)
     stage, *patterns = marker.args
     # A dtype and mode at a time, since changing them loads the candidate anew.
     params = [
@@ -192,22 +91,6 @@ def covered(schedule: Sequence[Firing], patterns: Sequence[str]) -> list[Point]:
     """The points of ``schedule`` that match one of the regular expressions."""
     found = {firing.point.name: firing.point for firing in schedule}
     return [p for name, p in found.items() if any(re.fullmatch(x, name) for x in patterns)]
-
-
-def _session(state: State) -> Session:
-    """The session, made when the first parity test is collected.
-
-    Raises:
-        pytest.UsageError: a setting names something that is not there.
-    """
-    if state.session is None:
-        session = Session(state.settings, prove=True, look_into=True)
-        try:
-            session.validate()
-        except ParityError as error:
-            raise pytest.UsageError(str(error)) from error
-        state.session = session
-    return state.session
 
 
 @pytest.hookimpl(trylast=True)
@@ -258,63 +141,6 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 def parity_point(request: pytest.FixtureRequest) -> PointCheck:
     """One point of one case in one dtype and mode; ``check()`` fails unless it passes."""
     return PointCheck(request.config.stash[STATE], *request.param)
-
-
-@dataclass(frozen=True)
-class PointCheck:
-    """What a parity test asserts."""
-
-    state: State
-    case: Case
-    dtype: str
-    mode: str
-    point: Point
-    stage: str
-
-    def rows(self) -> list[Row]:
-        """The point's rows in this stage, one a firing; the first call runs the case."""
-        session = _session(self.state)
-        stages = self.state.stages[(self.case.name, self.dtype, self.mode)]
-        if self.state.problem is not None:
-            pytest.fail(self.state.problem, pytrace=False)
-        try:
-            found = session.run(self.case, self.dtype, stages, self.mode)
-        except ParityError as error:
-            reason = f"{self.case.name} {ran_in(self.dtype, self.mode)} could not run: {error}"
-            if reason not in self.state.not_compared:
-                self.state.not_compared.append(reason)
-            pytest.fail(reason, pytrace=False)
-        return [row for row in found if row.point == self.point.name and row.stage == self.stage]
-
-    def check(self) -> None:
-        """Fail unless every firing passes; a victim of a failure shown elsewhere is skipped."""
-        rows = self.rows()
-        if not rows:
-            pytest.fail(f"{self.point.name} was not compared", pytrace=False)
-        absent = [row for row in rows if row.verdict is Verdict.ABSENT]
-        if len(absent) == len(rows):
-            pytest.skip(f"ABSENT: {absent[0].cause} is not ported yet")
-        bad = [row for row in rows if row.verdict not in (Verdict.PASS, Verdict.ABSENT)]
-        blamed = [row for row in bad if row.verdict is not Verdict.VICTIM]
-        if blamed:
-            pytest.fail(failure(blamed[0], len(rows), len(blamed)), pytrace=False)
-        if bad:
-            self._victim(bad[0])
-
-    def _victim(self, row: Row) -> None:
-        """Skip if the cause has a failing test of its own in this session; else fail once."""
-        cause = (self.case.name, self.dtype, self.mode, row.cause or "")
-        if cause in self.state.selected or cause in self.state.told:
-            pytest.skip(f"VICTIM of {row.cause}")
-        self.state.told.add(cause)
-        pytest.fail(f"{failure(row, 1, 1)}\nThe guilty point's own test is not selected.",
-                    pytrace=False)  # fmt: skip
-
-
-def failure(row: Row, firings: int, failing: int) -> str:
-    """The text of a failing test."""
-    often = f" (firing {row.firing}; {failing} of {firings} fail)" if firings > 1 else ""
-    return f"{row.verdict.value}: {row.point} in {row.case}, {row.ran_in}{often}\n{row.message}"
 
 
 def _params(item: pytest.Item) -> Any:

@@ -18,7 +18,8 @@ OURS = {"parity", "qwen2vl_ms"}
 REFERENCE = {"torch", "torchvision", "transformers"}
 FRAMEWORKS = {*REFERENCE, "mindspore", "jax", "tensorflow"}
 ABOVE_CORE = {"parity.session", "parity.settings", "parity.execution", "parity.plugin",
-              "parity.job", "parity.calibrate", "parity.calibration_data", "parity.prune",
+              "parity.plugin_options", "parity.plugin_state", "parity.point_check", "parity.job",
+              "parity.calibrate", "parity.calibration_data", "parity.prune",
               "parity.kernel_ledger", "parity.__main__",
               "parity.suites"}  # fmt: skip
 
