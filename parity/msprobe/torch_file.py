@@ -34,6 +34,11 @@ REBUILD, PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_p
 MAX_PROGRAM = 1 << 16
 MAX_DIMENSIONS = 32
 MARK = object()
+UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError,
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
+)  # fmt: skip
+"""What a damaged archive, or a program that is not a tensor's, may raise while it is read."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +134,7 @@ def parse_torch(content: bytes, path: Path) -> Array:
             dtype = np.dtype(DTYPES[kind.removeprefix("torch ")])
             numbers = np.frombuffer(_member(archive, f"data/{key}", len(content)), dtype)
             little = _byteorder(archive) == b"little"
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError,
-            ValueError, TypeError, KeyError, IndexError, AttributeError) as error:  # fmt: skip
+    except UNREADABLE as error:
         raise _damaged(path, "it is not what torch.save writes for one tensor") from error
     if not little or len(numbers) != count:
         raise _damaged(path, f"it holds {len(numbers)} numbers in place of {count}")
@@ -153,6 +157,8 @@ def _byteorder(archive: zipfile.ZipFile) -> bytes:
 
 def _run(program: bytes) -> Any:
     """What the program leaves."""
+    if b"\\" in program:  # of an escaped name, which pickletools would only warn of
+        raise ValueError("an escaped name")
     machine = _Machine()
     for opcode, argument, _ in pickletools.genops(program):
         OPCODES[opcode.name](machine, argument)
