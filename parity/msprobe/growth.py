@@ -40,7 +40,7 @@ class GrowthGates:
 
 GATES = {
     "float32": GrowthGates(growth=56.0, end=98.0),
-    "float16": GrowthGates(growth=7.0, end=14.0),
+    "float16": GrowthGates(growth=4.5, end=8.8),
     "bfloat16": GrowthGates(growth=7.0, end=14.0),
 }
 """Half as much again as the faithful port's largest over nine cases (docs/msprobe.md). In float32

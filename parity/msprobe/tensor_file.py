@@ -21,7 +21,7 @@ MAX_HEADER = 4096
 MAX_DIMENSIONS = 32
 HEADER = re.compile(
     r"\{'descr': '([<>|=]?[biufV]\d{1,2})', 'fortran_order': (True|False), "
-    r"'shape': (\((?:\d{1,18},? ?)*\)), ?\} *\n?"
+    r"'shape': (\((?:\d{1,18}(?:, \d{1,18})*,?)?\)), \} *\n?"
 )
 """As NumPy writes it, of an array of numbers; ``V2`` is what bfloat16 is saved as."""
 

@@ -221,5 +221,8 @@ def _dumps() -> list[Reader]:
     return [
         Reader("msprobe's dump.json", samples.dump(), {"dump.json": in_json}, read),
         Reader("msprobe's .npy", samples.dump(), tensors, read),
+        Reader(
+            "msprobe's .pt", samples.torch_dump(), {"dump_tensor_data/out.pt": changed_bytes}, read
+        ),
         Reader("names file", {"names.toml": samples.NAMES}, {"names.toml": in_toml}, names),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,15 @@ from parity.core.sources import Source
 from parity.core.standards import Standards
 from parity.core.store import MANIFEST, TENSORS, BundleWriter, Proof, ReferenceFiring
 from parity.core.toml_text import toml_value
-from parity.settings import FIXTURES, HERE
+from parity.settings import FIXTURES
 
 TINY = FIXTURES / "qwen2vl-tiny"
-DUMPS = HERE / "tests" / "data" / "msprobe"
+TENSOR_PROGRAM = (
+    b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x00((X\x07\x00\x00\x00storageq\x01ctorch\n"
+    b"FloatStorage\nq\x02X\x01\x00\x00\x000q\x03X\x03\x00\x00\x00cpuq\x04K\x06tq\x05QK\x00K\x02K\x03"
+    b"\x86q\x06K\x03K\x01\x86q\x07\x89ccollections\nOrderedDict\nq\x08)Rq\ttq\nRq\x0b."
+)
+"""The pickle program of a float32 tensor ``[2, 3]``, as PyTorch 2.13 saves it."""
 
 
 def tiny(*names: str) -> dict[str, bytes]:
@@ -157,6 +163,21 @@ def dump() -> dict[str, bytes]:
               "scale": np.float32(2.0)}  # fmt: skip
     files = {f"dump_tensor_data/{name}.npy": npy(array) for name, array in arrays.items()}
     return {"dump.json": json.dumps(data).encode(), **files}
+
+
+def torch_dump() -> dict[str, bytes]:
+    """The same of PyTorch, whose tensors are what ``torch.save`` writes."""
+    tensor = {"type": "torch.Tensor", "dtype": "torch.float32", "shape": [2, 3],
+              "data_name": "out.pt"}  # fmt: skip
+    data = {"task": "tensor", "level": "L0", "framework": "pytorch", "dump_data_dir": "x",
+            "data": {"Module.lm_head.Linear.forward.0": {"output": [tensor]}}}  # fmt: skip
+    numbers = np.arange(6, dtype="<f4").tobytes()
+    parts = {"data.pkl": TENSOR_PROGRAM, "byteorder": b"little", "data/0": numbers}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(f"out/{name}", content)
+    return {"dump.json": json.dumps(data).encode(), "dump_tensor_data/out.pt": file.getvalue()}
 
 
 def npy(array: object) -> bytes:

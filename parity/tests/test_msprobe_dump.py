@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,17 @@ def test_a_claimed_size_is_not_believed():
     assert huge != content
     with pytest.raises(ParityError, match="damaged"):
         parse_tensor(huge, Path("x.npy"), "float32")
+
+
+def test_a_header_that_nearly_fits_is_refused_at_once():
+    """No pattern may try every way to cut a long number."""
+    content = saved(np.zeros((4, 8), np.float32))
+    long = content.replace(b"(4, 8), }" + b" " * 40, b"(" + b"1" * 47 + b";")
+    assert long != content
+    begun = time.process_time()
+    with pytest.raises(ParityError, match="does not tell of an array"):
+        parse_tensor(long, Path("x.npy"), "float32")
+    assert time.process_time() - begun < 0.1
 
 
 def test_objects_are_not_unpickled():
