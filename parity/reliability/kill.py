@@ -17,7 +17,7 @@ from parity.reliability.aftermath import Place, leftovers, make_old
 from parity.reliability.killing import WORKS, Killed, Work, finish, kill_once, prepare
 from parity.reliability.showing import bar, markdown
 
-HEAD = ("killed", "times", "while it wrote", "half-written and accepted, lost, or locked",
+HEAD = ("killed", "times", "while it wrote", "believed, lost, locked or left running",
         "next one did not end", "leftovers after an hour")  # fmt: skip
 NEXT, STAY = "the next one: ", "stays: "
 
@@ -36,10 +36,11 @@ def kill(
 ) -> None:
     """Kill capture, run and the writing of reports, and see that nothing half-written is believed.
 
-    Each is started as a user would start it and killed (SIGKILL, with every process it started) at
-    a random moment: half of the moments lie anywhere in it, half within 0.05 s of its first write.
-    Then all bundles, reports, `reports/latest`, the history and the locks have to be sound, and the
-    next run has to end well. In the end what was left behind is made two hours old, and has to go.
+    Each is started as a user would start it and killed (SIGKILL, with its process group) at a
+    random moment: half of the moments lie anywhere in it, half within 0.05 s of its first write.
+    What it had started has to end by itself. Then all bundles, reports, `reports/latest`, the
+    history and the locks have to be sound, and the next run has to end well. In the end what was
+    left behind is made two hours old, and has to go.
     """
     with tempfile.TemporaryDirectory(prefix="parity-kill-") as name:
         found = _kill_all(Path(folder or name).absolute(), count, seed)

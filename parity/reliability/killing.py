@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ WRITING = 0.05
 """Seconds within which a process is killed after it began to write."""
 PATIENCE = 1800.0
 """Seconds after which a process that is not killed is taken to hang."""
+ORPHANS = 60.0
+"""Seconds in which what a killed process had started in groups of its own has to end by itself."""
+MARK = "PARITY_KILL"
+"""A variable of the environment by which everything that a process started is known."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +115,19 @@ def kill_once(work: Work, place: Place, seconds: float, chance: random.Random) -
     at_writing = chance.random() < 0.5
     moment = chance.uniform(0, WRITING if at_writing else seconds)
     recorded, old = place.runs_recorded(), set(leftovers(place))
-    process = subprocess.Popen(work.arguments(place), cwd=place.root, env=environment(),
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               start_new_session=True)  # fmt: skip
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(work.arguments(place), cwd=place.root,
+                               env={**environment(), MARK: mark}, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
     if at_writing:
         _wait(process, lambda: bool(set(leftovers(place)) - old), PATIENCE)
     _wait(process, lambda: False, moment)
-    _kill(process)
+    with suppress(ProcessLookupError):  # it had ended
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    survivors = _end_orphans(mark)
     found = Killed(work.name, moment, bool(set(leftovers(place)) - old), complaints(place))
-    found.wrong += _lost(place, recorded)
+    found.wrong += [*survivors, *_lost(place, recorded)]
     return found
 
 
@@ -129,17 +138,25 @@ def _wait(process: subprocess.Popen[bytes], until: Callable[[], bool], seconds: 
         time.sleep(POLL)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process with everything that it started, and wait until all are gone."""
-    with suppress(ProcessLookupError):  # it had ended
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for _ in range(1000):
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return
+def _end_orphans(mark: str) -> list[str]:
+    """Wait until all that a killed process had started has ended; end and name what does not."""
+    end = time.monotonic() + ORPHANS
+    while (left := _marked(mark)) and time.monotonic() < end:
         time.sleep(POLL * 5)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return [f"process {pid} went on without the one that had started it" for pid in left]
+
+
+def _marked(mark: str) -> list[int]:
+    """The processes whose environment bears the mark (Linux)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if f"{MARK}={mark}".encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
 
 
 def _lost(place: Place, recorded: int) -> Sequence[str]:
