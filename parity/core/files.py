@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,6 +19,8 @@ from filelock import FileLock, Timeout
 from parity.core.errors import ParityError
 
 LOCK_SECONDS = 3600.0
+ABANDONED = 3600.0
+"""Seconds after which what a process did not finish is taken to be nobody's."""
 
 
 @contextmanager
@@ -27,13 +31,32 @@ def temporary_beside(path: Path) -> Iterator[Path]:
         ParityError: the place cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    _remove_abandoned(path)
     try:
         yield temporary
         temporary.replace(path)
     except OSError as error:
         raise ParityError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only place says so even of what is not there
+            temporary.unlink()
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes were writing for ``path`` an hour or more ago."""
+    for found in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with suppress(OSError):
+            if found.suffix[1:].isdigit() and is_abandoned(found):
+                found.unlink()
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether nobody has touched something for an hour; what is from the future counts as old.
+
+    Raises:
+        OSError: it is not there.
+    """
+    return abs(time.time() - path.lstat().st_mtime) > ABANDONED
 
 
 def replace_folder(staging: Path, folder: Path) -> None:
@@ -57,19 +80,26 @@ def locked(folder: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         ParityError: the place cannot be written, or another process holds the lock for longer
             than ``seconds``.
     """
+    lock = FileLock(f"{folder}.lock", timeout=seconds)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock", timeout=seconds):
-            for leftover in folder.parent.glob(f".{folder.name}.*"):
-                shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed
-            yield
+        lock.acquire()
     except Timeout:
         raise ParityError(
             f"another process has been making {folder} for {seconds:.0f} s; end it, or use "
             "another place with --bundles"
         ) from None
-    except PermissionError as error:
-        raise ParityError(f"cannot write to {folder.parent}: {error.strerror}") from error
+    except OSError as error:
+        raise ParityError(
+            f"cannot write to {folder.parent}: {error.strerror or error}; name another place, or "
+            "free some space"
+        ) from error
+    try:
+        for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed
+        yield
+    finally:
+        lock.release()
 
 
 def read_text(path: Path, most: int) -> str:

@@ -8,6 +8,7 @@ from parity.options import end_in_one_line
 from parity.reliability.corrupt import corrupt
 from parity.reliability.fuzz import fuzz
 from parity.reliability.kill import kill
+from parity.reliability.places import places
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +31,7 @@ def _commands() -> None:
 app.command()(corrupt)
 app.command()(fuzz)
 app.command()(kill)
+app.command()(places)
 
 if __name__ == "__main__":
     end_in_one_line(app)

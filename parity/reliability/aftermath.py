@@ -53,9 +53,13 @@ class Place:
         return len(History(as_url(self.history)).runs()) if self.history.exists() else 0
 
 
-def complaints(place: Place) -> list[str]:
-    """All that is wrong with what is there; nothing, if all that has a name is whole."""
-    return [*_bundles(place), *_runs(place), *_latest(place), *_history(place), *_locks(place)]
+def complaints(place: Place, locks: bool = True) -> list[str]:
+    """All that is wrong with what is there; nothing, if all that has a name is whole.
+
+    Locks are tried by taking them, which a read-only place does not allow.
+    """
+    found = [*_bundles(place), *_runs(place), *_latest(place), *_history(place)]
+    return [*found, *_locks(place)] if locks else found
 
 
 def _bundles(place: Place) -> Iterator[str]:

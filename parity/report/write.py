@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from parity.core.errors import ParityError
+from parity.core.files import is_abandoned
 from parity.core.rows import RunResult
 from parity.report.html import render
 from parity.report.junit import to_junit
@@ -25,8 +25,6 @@ ROWS_PARQUET, JUNIT, SUMMARY = "rows.parquet", "junit.xml", "summary.md"
 FILES = frozenset({INDEX, ROWS_JSON, ROWS_CSV, ROWS_PARQUET, JUNIT, SUMMARY})
 """What a report may hold; there is no ``rows.parquet`` where pyarrow is not installed, and no table
 where none was asked for."""
-_LEFTOVER_AGE = 3600.0
-"""Seconds after which the unfinished folder of a killed run is taken to be nobody's."""
 
 
 def write_report(result: RunResult, folder: Path, *, tables: bool = True) -> Path:
@@ -156,7 +154,7 @@ def remove_abandoned(place: Path, pattern: str) -> None:
     """Remove the unfinished folders and links in ``place`` that nobody has touched for an hour."""
     for found in place.glob(pattern):
         with suppress(OSError):
-            if time.time() - found.lstat().st_mtime <= _LEFTOVER_AGE:
+            if not is_abandoned(found):
                 continue
             if found.is_symlink():
                 found.unlink()
