@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from parity.core.portable import (
 from parity.core.portable_bundle import PortableBundle, TensorFiles
 from parity.core.sampling import Masks
 from parity.core.store import Bundle, json_hash
+from parity.provenance import version
 from parity.references import References
 
 
@@ -61,13 +62,15 @@ class PortableReferences(References):
         return bundle
 
     def capture(self, wanted: Sequence[tuple[Case, str]]) -> None:
-        """See that everything wanted is in the bundle.
+        """See that everything wanted is in the bundle; say what may differ here from its machine.
 
         Raises:
             BundleError: something is not.
         """
         for case, dtype in wanted:
             self._record(case, dtype)
+        if note := pillow_note(self.manifest.made):
+            self.say(note)
 
     @staticmethod
     def sampled(bundle: Bundle) -> Masks:
@@ -91,7 +94,12 @@ class PortableReferences(References):
     def origin(self) -> dict[str, object]:
         """The bundle and what made it."""
         made = {k: str(v) for k, v in self.manifest.made.items() if not isinstance(v, dict)}
-        return {"portable bundle": {"hash": self.manifest.sha256, **made}}
+        rows = self.manifest.exactness.get("rows")
+        kept = "all" if rows is None else f"{rows} of each tensor at most"
+        found = {"hash": self.manifest.sha256, **made, "rows with truths": kept}
+        if note := pillow_note(self.manifest.made):
+            found["note"] = note
+        return {"portable bundle": found}
 
     @cached_property
     def _tensors(self) -> TensorFiles:
@@ -114,3 +122,24 @@ class PortableReferences(References):
                 "with more in it where PyTorch is: `python -m parity bundle`"
             )
         return found
+
+
+def pillow_note(made: Mapping[str, object]) -> str | None:
+    """What to know if pictures are resized by another Pillow here than where a bundle was made.
+
+    Args:
+        made: what made the bundle, from its manifest.
+    """
+    versions = made.get("versions")
+    there = versions.get("pillow") if isinstance(versions, dict) else None
+    here = version("pillow")
+    if not isinstance(there, str) or here is None or _major(there) == _major(here):
+        return None
+    return (
+        f"the bundle was made with Pillow {there[:20]} and this is Pillow {here}: resizing may "
+        "give other pixels, so that processor.pixel_values may differ without a fault of the port"
+    )
+
+
+def _major(text: str) -> str:
+    return text.partition(".")[0]

@@ -12,7 +12,8 @@ from parity.core.cases import Case
 from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS, precision
 from parity.core.points import Point
-from parity.options import Bundles, CasesFile, Checkpoint, GatesFolder
+from parity.options import Bundles, CasesFile, Checkpoint, GatesFolder, PortableBundle
+from parity.portable_open import on_bundle
 from parity.repro.folder import Subject, check_buildable, check_replaceable, write_folder
 from parity.session import Session, padding
 from parity.settings import Settings, default_bundles
@@ -43,6 +44,7 @@ def repro(
     checkpoint: Checkpoint = Settings.checkpoint,
     cases_file: CasesFile = Settings.cases_file,
     bundles: Bundles = None,
+    bundle: PortableBundle = None,
     gates: GatesFolder = Settings.gates,
     plant: Annotated[
         str | None,
@@ -60,8 +62,9 @@ def repro(
     settings = replace(
         Settings(), cases=(case,) if case else (), dtypes=(dtype,), device=device, gates=gates,
         checkpoint=checkpoint, cases_file=cases_file, bundles=bundles or default_bundles(),
-        plant=plant,
+        plant=plant, bundle=bundle,
     )  # fmt: skip
+    settings = settings if bundle is None else on_bundle(settings, (dtype,))
     write_folder(subject(Session(settings), point, firing, output), output)
     typer.echo(f"written; now: python -m pytest {output / 'test_repro.py'}")
 

@@ -11,7 +11,7 @@ from parity.core.rows import PYNATIVE, Row, Verdict
 from parity.repro.folder import check_buildable
 from parity.settings import CANDIDATES, Settings
 
-SHARED = ("device", "checkpoint", "cases_file", "gates", "plant")
+SHARED = ("device", "checkpoint", "cases_file", "bundle", "gates", "plant")
 """Settings that `repro` and `run` take by the same names."""
 RUN_ONLY = ("level", "candidate", "overrides")
 
@@ -47,8 +47,12 @@ def stands_alone(settings: Settings, point: Point) -> bool:
 
 
 def _options(settings: Settings, names: tuple[str, ...]) -> list[str]:
-    """The options of those settings that are not the usual ones."""
+    """The options of those settings that are not the usual ones, nor the portable bundle's own."""
     usual = {field.name: field.default for field in fields(Settings)}
+    if settings.bundle is not None:
+        usual["cases_file"] = settings.cases_file
+        if settings.checkpoint.is_relative_to(settings.bundle):
+            usual["checkpoint"] = settings.checkpoint
     return [
         word
         for name in names

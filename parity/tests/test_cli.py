@@ -53,6 +53,7 @@ def run(tmp_path, *arguments, case="text-only"):
     [
         [],
         ["run"],
+        ["bundle"],
         ["capture"],
         ["cases"],
         ["points"],

@@ -253,6 +253,14 @@ def test_the_command_names_what_is_not_as_usual(tmp_path):
     mine = replace(usual, candidate="mine.port:Port")
     assert command_line(mine, merger, failing("visual.merger")).startswith(run_it)
     compiled = replace(failing("visual.merger"), mode=GRAPH)
+    away = replace(usual, bundle=tmp_path, cases_file=tmp_path / "cases.toml")
+    there = f" --bundle {tmp_path}"
+    for one in (away, replace(away, checkpoint=tmp_path / "checkpoint")):
+        assert command_line(one, merger, failing("visual.merger")) == plain + there
+    elsewhere = replace(away, checkpoint=tmp_path.parent)
+    assert command_line(elsewhere, merger, failing("visual.merger")) == (
+        f"{plain} --checkpoint {tmp_path.parent}{there}"
+    )
     assert command_line(usual, merger, compiled) == f"{run_it}merger --mode graph"
     assert command_line(usual, ids, failing("visual.position_ids")).startswith(run_it)
 

@@ -15,14 +15,19 @@ from parity.core.errors import BundleError, CaseError, ParityError
 from parity.core.files import file_hash
 from parity.core.portable import CASES, MANIFEST, Stored, open_manifest
 from parity.core.portable_bundle import residuals
+from parity.core.rows import Verdict
 from parity.core.sampling import LEAST, rows_of
 from parity.core.store import json_hash
+from parity.job import result_of
 from parity.portable_cases import quoted, write_cases
 from parity.portable_command import bytes_of
 from parity.portable_copy import exact_points
 from parity.portable_make import check_place, make
 from parity.portable_open import on_bundle
 from parity.portable_plan import Demand, rows_that_fit
+from parity.portable_references import pillow_note
+from parity.provenance import version
+from parity.report.ledger import ledger_view
 from parity.session import Session
 from parity.settings import FIXTURES, Settings
 
@@ -179,6 +184,15 @@ def test_nothing_is_captured(bundle):
     there.references.capture([(case, "fp32")])
     with pytest.raises(BundleError, match="has no reference of single-image in bf16"):
         there.references.capture([(case, "bf16")])
+
+
+def test_another_pillow_is_told_of(bundle):
+    assert bundle[0].made["versions"]["pillow"] == version("pillow")
+    assert pillow_note(bundle[0].made) is None
+    there = pillow_note({"versions": {"pillow": "4.3.0"}})
+    assert f"made with Pillow 4.3.0 and this is Pillow {version('pillow')}" in there
+    assert pillow_note({"versions": {"pillow": None}}) is None
+    assert pillow_note({"versions": 7}) is None
 
 
 def test_another_checkpoint_is_refused(bundle, tmp_path):
@@ -393,3 +407,23 @@ def test_a_video_of_links_to_different_places_is_refused(tmp_path):
     (source / CASES).write_text('[a]\n[[a.prompts]]\ncontent = [{ video = "clip" }]')
     with pytest.raises(CaseError, match="cannot travel"):
         write_cases(list(load_cases(source / CASES).values()), source, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_on_a_sample_finds_a_fault_and_says_what_it_left_out(small):
+    """Everything passes and every proof holds on it; a fault is found at its place, by name."""
+    settings = on(small[1], LARGE).settings
+    session = Session(settings, prove=True, look_into=True)
+    (case,) = session.cases
+    rows = session.run(case, "fp32")
+    assert {row.verdict for row in rows} == {Verdict.PASS}
+    assert session.invalid == []
+    (covered,) = session.covered
+    assert covered.sampled > 50
+    assert covered.repeated
+    (note,) = [note for note in ledger_view(result_of(session, 0.0)).notes if "sample" in note.text]
+    assert f"{covered.rows_not_compared:,} rows left out" in note.text
+    planted = session.planting("quick-gelu-as-gelu")
+    guilty = [row for row in planted.run(case, "fp32") if row.verdict is Verdict.GUILTY]
+    assert [row.point for row in guilty] == ["visual.blocks.2.mlp"]
+    assert "erf GELU" in guilty[0].suggestions[0]
