@@ -18,7 +18,8 @@ from parity.kernels.explain import explained, open_to_explanation
 from parity.kernels.ledger import measure
 from parity.kernels.table import lines
 from parity.kernels.workbench import Workbench
-from parity.options import Bundles, CasesFile, Checkpoint
+from parity.options import Bundles, CasesFile, Checkpoint, PortableBundle
+from parity.portable_open import on_bundle
 from parity.session import Session
 from parity.settings import CANDIDATES, Settings, default_bundles, load_by_name
 from parity.subjects.modules import Weights, read_config
@@ -109,6 +110,7 @@ def kernels(
     checkpoint: Checkpoint = Settings.checkpoint,
     cases_file: CasesFile = Settings.cases_file,
     bundles: Bundles = None,
+    bundle: PortableBundle = None,
 ) -> None:
     """Measure how accurate the device's kernels are, on what they are given in a captured run.
 
@@ -123,8 +125,10 @@ def kernels(
     chosen = replace(
         Settings(), cases=(case,), dtypes=tuple(dtype or PRECISIONS), device=device,
         candidate=candidate, checkpoint=checkpoint, cases_file=cases_file,
-        bundles=bundles or default_bundles(),
+        bundles=bundles or default_bundles(), bundle=bundle,
     )  # fmt: skip
+    if bundle is not None:
+        chosen = on_bundle(chosen, tuple(dtype) if dtype else None)
     session = Session(chosen, say=lambda line: typer.echo(line, err=True))
     session.validate(judging=False)
     session.references.capture([(session.cases[0], name) for name in chosen.dtypes])

@@ -40,6 +40,10 @@ def on_bundle(settings: Settings, dtypes: tuple[str, ...] | None) -> Settings:
     folder = opened(settings.bundle)
     manifest = open_manifest(folder)
     verify(folder, manifest)
+    if settings.cases_file not in (Settings.cases_file, folder / CASES):
+        raise ParityError(
+            f"{settings.bundle} has cases of its own; leave --cases-file {settings.cases_file} out"
+        )
     wanted = dtypes or manifest.dtypes
     _check_asked(settings.cases, wanted, manifest, settings.bundle)
     checkpoint = settings.checkpoint

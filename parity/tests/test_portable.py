@@ -178,6 +178,13 @@ def test_a_dtype_is_run_on_the_reference_that_it_is_held_to(tmp_path):
     assert there.references.open(there.cases[0], "ascend-mixed").points
 
 
+def test_its_cases_are_its_own(bundle, tmp_path):
+    with pytest.raises(ParityError, match="has cases of its own; leave --cases-file"):
+        on(bundle[1], replace(SETTINGS, cases_file=tmp_path / "cases.toml"))
+    twice = on(bundle[1], on(bundle[1]).settings)
+    assert twice.settings == on(bundle[1]).settings
+
+
 def test_nothing_is_captured(bundle):
     there = on(bundle[1])
     case = next(iter(load_cases(FIXTURES / "cases.toml").values()))
