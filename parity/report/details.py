@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parity.core.detail import LOCAL, Detail, Side
 from parity.core.inputs_shown import InputsShown
@@ -14,6 +14,7 @@ from parity.core.sources import Source
 from parity.report.anchors import anchors
 from parity.report.figures import at_fault, shown_difference
 from parity.report.histograms import HistogramView, histogram_view
+from parity.report.modes import in_both_modes
 from parity.report.pictures import PicturesView, pictures_view
 from parity.report.position_ids import IdsView, ids_view
 from parity.report.profiles import ProfileView, profile_view
@@ -84,6 +85,8 @@ class DetailView:
     local: FigureView | None
     end: FigureView | None
     difference: DifferenceView | None
+    modes: str
+    """How it compares with the same point in the other mode; empty if there is none."""
     where: str
     """In one sentence, where the error is; empty if no picture or prompt shows it."""
     command: str
@@ -118,12 +121,14 @@ def details_view(result: RunResult) -> DetailsView | None:
     rows: dict[tuple[str, str, str, str, int], Row] = {}
     for row in result.rows:
         rows.setdefault((row.case, row.dtype, row.mode, row.point, row.firing), row)
+    beside = in_both_modes(result.rows)
     items: list[DetailView] = []
     for detail in result.details[:MOST]:
         found = rows.get((detail.case, detail.dtype, detail.mode, detail.point, detail.firing))
         if found is not None:
             is_open = len(items) < OPEN and at_fault(found)
-            items.append(_item(detail, found, result, names[id(found)], is_open))
+            item = _item(detail, found, result, names[id(found)], is_open)
+            items.append(replace(item, modes=beside.get(id(found), "")))
     if not items:
         return None
     return DetailsView(tuple(items), _note(len(items), len(result.rows)))
@@ -160,6 +165,7 @@ def _item(
         local=line.local,
         end=line.end,
         difference=line.difference if shown_difference(row) else None,
+        modes="",
         where=next((text for side in sides if (text := _where(side))), ""),
         command=clean(detail.command or "", MESSAGE_LIMIT),
         candidate=_place(source.candidate_class, source.candidate_file, source.candidate_line),

@@ -91,6 +91,17 @@ def modes_lines(rows: Sequence[Row]) -> list[str]:
     return [_line(tally) for tally in _tallies(_pairs(rows))]
 
 
+def in_both_modes(rows: Iterable[Row]) -> dict[int, str]:
+    """Say of every row that has a partner in the other mode how they compare, by ``id(row)``."""
+    return {id(row): _both(*pair) for pair in _pairs(rows) for row in pair}
+
+
+def _both(plain: Row, compiled: Row) -> str:
+    ratios = f"{_figure(plain.block_ratio)} op by op, {_figure(compiled.block_ratio)} compiled"
+    words = WORDS[compiled.between or Between.ROUNDING]
+    return f"{words}; worst local ratio {ratios}, gate {_figure(compiled.block_gate)}"
+
+
 def _line(tally: ModeTally) -> str:
     """Write a tally; what is nowhere is left out."""
     named = zip(tally.counts, WORDS.values(), strict=True)

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from parity.core.detail import Detail
 from parity.core.modes import between, side_by_side, with_bits
 from parity.core.numerics import precision
 from parity.core.rows import GRAPH, PYNATIVE, Between, RunResult, Verdict
 from parity.core.trace import Tap
 from parity.core.verdict import Evidence, judge
+from parity.report.details import details_view
 from parity.report.modes import WORDS, modes_lines, modes_view
 from parity.report.terminal import summary_lines
 from parity.report.words import BY_COMPILER, meaning
@@ -189,6 +191,15 @@ def test_the_view_lists_what_differs_first_and_counts_everything():
         "graph beside pynative, fp32: of 3 values 1 bit for bit the same, 1 the same within "
         "rounding, 1 wrong compiled and right op by op: the compiler's" in lines
     )
+
+
+def test_the_details_of_a_point_have_both_modes():
+    found = side_by_side(pair(compiled=GUILTY, bits=("a", "b"), ratios=(1.0, 99.0)))
+    alone = row(3, "lm_head", GUILTY)
+    details = [Detail(r.case, r.dtype, r.mode, r.point, r.firing, "x") for r in (*found, alone)]
+    told = [one.modes for one in details_view(RunResult([*found, alone], details=details)).items]
+    words = "wrong compiled and right op by op: the compiler's; worst local ratio 1 op by op, 99 "
+    assert told == [f"{words}compiled, gate 8"] * 2 + [""]
 
 
 def test_between_needs_no_more_than_the_two_rows():
