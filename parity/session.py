@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from parity.check_settings import check_settings
 from parity.core.cases import Case, load_cases, select_cases
 from parity.core.coverage import Coverage, cover
 from parity.core.death import COMPARING
@@ -18,15 +19,15 @@ from parity.core.looked_into import LookedInto
 from parity.core.modes import with_bits
 from parity.core.numerics import precision
 from parity.core.overrides import Override, check_overrides, load_overrides
-from parity.core.points import LEVELS, STAGES, Firing, Point
-from parity.core.rows import GRAPH, MODES, Row, Verdict, ran_in
+from parity.core.points import STAGES, Firing, Point
+from parity.core.rows import Row, ran_in
 from parity.core.store import Bundle
 from parity.core.tolerance import Gates, load_gates
 from parity.core.unsupported import unsupported
 from parity.core.verdict import Evidence, judge
-from parity.details import Looking, chosen
 from parity.device_choice import check_device, judged_as
 from parity.execution import Execution
+from parity.explained import explained
 from parity.portable_references import PortableReferences
 from parity.proofs import (
     everything_tapped,
@@ -37,13 +38,7 @@ from parity.proofs import (
     reference_against_itself,
 )
 from parity.references import References
-from parity.settings import CANDIDATES, REFERENCES, Settings, target
-from parity.show_inputs import show
-from parity.sources import sources_of
-from parity.subjects.modules import read_config
-
-if TYPE_CHECKING:
-    from parity.hypotheses.hypothesis import Trial
+from parity.settings import Settings
 
 
 @dataclass
@@ -129,25 +124,13 @@ class Session:
         Raises:
             ParityError: one names something that is not there.
         """
-        from parity.faults import find
-
         _ = self.cases, self.declared
-        if self.settings.level not in LEVELS:
-            raise ParityError(
-                f"unknown level {self.settings.level!r}; there are: {', '.join(LEVELS)}"
-            )
-        check_modes(self.settings.modes)
-        for dtype in self.settings.dtypes:
-            precision(dtype)
-            if judging:
-                self.gates_for(dtype, "")
+        check_settings(self.settings)
         if judging:
+            for dtype in self.settings.dtypes:
+                self.gates_for(dtype, "")
             check_overrides(self.overrides, self.declared, load_cases(self.settings.cases_file))
         check_device(self.settings)
-        target(self.settings.candidate, CANDIDATES, "candidate")
-        target(self.settings.reference, REFERENCES, "reference")
-        if self.settings.plant is not None and find(self.settings.plant).in_block:
-            check_plantable(self.settings)
         for mode in self.settings.modes:
             matching(self.settings.without, self.execution(mode).replaceable)
 
@@ -232,52 +215,13 @@ class Session:
         rows = with_arithmetic(self, with_kernels(self, rows, evidence), evidence)
         if several:
             rows = with_bits(rows, schedule, evidence, as_blocks, self.in_all_modes)
-        return self._explained(rows, evidence, case, schedule)
+        return explained(self, rows, evidence, case, schedule)
 
     @cached_property
     def in_all_modes(self) -> set[str]:
         """The points that every mode of the settings has."""
         names = ({p.name for p in self.execution(mode).points} for mode in self.settings.modes)
         return set.intersection(*names)
-
-    def _explained(
-        self, rows: list[Row], evidence: Evidence, case: Case, schedule: Sequence[Firing]
-    ) -> list[Row]:
-        """``rows`` with what to try; what that takes is loaded only where something fails."""
-        tried: dict[int, list[Trial]] = {}
-        if any(row.verdict is not Verdict.PASS for row in rows):
-            from parity.hypotheses.rows import tried_on, with_suggestions
-
-            points = self.execution(evidence.mode).points
-            tried = tried_on(rows, evidence, points, case, self.settings.checkpoint)
-            rows = with_suggestions(rows, tried)
-        if self.look_into:
-            self._look_into(rows, evidence, case, schedule, tried)
-        return rows
-
-    def _look_into(
-        self,
-        rows: list[Row],
-        evidence: Evidence,
-        case: Case,
-        schedule: Sequence[Firing],
-        tried: Mapping[int, Sequence[Trial]],
-    ) -> None:
-        """Keep what the report shows beyond figures; next to nothing where everything passes."""
-        merge = read_config(self.settings.checkpoint).merge
-        looking = Looking(case, evidence, schedule, tried, self.settings, merge)
-        wanted = self.looked.wanted(chosen(rows))
-        if not wanted:
-            return
-        candidate = self.execution(evidence.mode).candidate(evidence.precision.name)
-        looked = self.looked
-        looked.details += looking.details(wanted)
-        if case.name not in looked.inputs:
-            looked.inputs[case.name] = show(case, evidence.bundle, candidate, merge)
-        failing = {row.point for row in rows if row.verdict is not Verdict.PASS}
-        told = failing | {row.point for row in wanted}
-        points = [point for point in self.declared if point.name in told - looked.sources.keys()]
-        looked.sources |= sources_of(candidate, points, evidence.bundle)
 
     def _execute(self, case: Case, dtype: str, stages: Collection[str], mode: str) -> Evidence:
         """Both executions of the candidate, beside the reference's record."""
@@ -329,31 +273,6 @@ class Session:
     _executions: dict[str, Execution] = field(default_factory=dict, init=False, repr=False)
     _gates: dict[str, Gates] = field(default_factory=dict, repr=False)
     """Those read so far."""
-
-
-def check_modes(modes: Sequence[str]) -> None:
-    """Check the names of modes.
-
-    Raises:
-        ParityError: there is no such mode, or none is named.
-    """
-    unknown = [mode for mode in modes or ("",) if mode not in MODES]
-    if unknown:
-        raise ParityError(f"unknown mode {unknown[0]!r}; there are: {', '.join(MODES)}")
-
-
-def check_plantable(settings: Settings) -> None:
-    """Check that a fault inside a block acts in every mode: a plant without effect would pass.
-
-    Raises:
-        ParityError: one of the modes is graph.
-    """
-    if GRAPH in settings.modes:
-        raise ParityError(
-            f"the fault {settings.plant!r} is inside a block, and graph mode compiles a block from "
-            "the port's own source, where nothing can be planted: plant it with --mode pynative, "
-            "or change the source"
-        )
 
 
 def padding(bundle: Bundle) -> Any:

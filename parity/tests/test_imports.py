@@ -17,7 +17,8 @@ ROOT = Path(parity.__file__).parent.parent
 OURS = {"parity", "qwen2vl_ms"}
 REFERENCE = {"torch", "torchvision", "transformers"}
 FRAMEWORKS = {*REFERENCE, "mindspore", "jax", "tensorflow"}
-ABOVE_CORE = {"parity.session", "parity.settings", "parity.execution", "parity.plugin",
+ABOVE_CORE = {"parity.session", "parity.settings", "parity.execution", "parity.explained",
+              "parity.check_settings", "parity.plugin",
               "parity.plugin_options", "parity.plugin_state", "parity.point_check", "parity.job",
               "parity.calibrate", "parity.calibration_data", "parity.prune",
               "parity.kernel_ledger", "parity.__main__",
