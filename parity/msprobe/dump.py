@@ -25,6 +25,8 @@ DUMP, DATA = "dump.json", "dump_tensor_data"
 MODULE_CALL = re.compile(r"(?:Cell|Module)\.(.+)\.([^.]+)\.forward\.(\d{1,9})")
 OTHER_CALL = re.compile(r".+\.(?:forward|backward|parameters_grad)(?:\.\d{1,9})?")
 MAX_DIMENSIONS = 32
+MAX_NAME = 1000
+"""Characters of a call's name; no file could be named after a longer one."""
 _SHOWN = 5
 
 
@@ -166,7 +168,8 @@ def dump_of(data: Mapping[str, object], folder: Path) -> Dump:
     calls, others = [], 0
     for name, content in entries.items():
         match = MODULE_CALL.fullmatch(name)
-        if match is None and not OTHER_CALL.fullmatch(name):
+        named = name.isprintable() and len(name) <= MAX_NAME
+        if not named or (match is None and not OTHER_CALL.fullmatch(name)):
             raise _strange(folder, f"{name[:200]!r} is no name of a call")
         if match is None:
             others += 1

@@ -38,12 +38,11 @@ class Outcome:
     fault: str | None
     found: str | None
     """The first point at fault."""
-    growth: float
-    """The largest local ratio, and where; of dumps against dumps the growth."""
+    local: float
+    """The most that a local figure (of two dumps the growth) uses of its gate, and where."""
     at: str
-
     end: float
-    """The largest ratio of a whole tensor, end to end."""
+    """The most that a figure uses of its gate, end to end."""
     placed: bool
     """Whether the first point at fault is the fault's own, or of its module; of a wrong argument,
     the first module that is given it."""
@@ -63,7 +62,7 @@ def hit_rate(
             outcomes.append(outcome)
             typer.echo(
                 f"{outcome.fault or FAITHFUL:28} {outcome.case:18} {outcome.found or '-':46} "
-                f"{'placed' if outcome.placed else '':7} {outcome.growth:9.3g} {outcome.at}"
+                f"{'placed' if outcome.placed else '':7} {outcome.local:9.3g} {outcome.at}"
             )
     faults = [one for one in outcomes if one.fault is not None]
     faithful = [one for one in outcomes if one.fault is None]
@@ -71,9 +70,9 @@ def hit_rate(
     alarms = sum(one.found is not None for one in faithful)
     typer.echo(
         f"{len(faults)} faults: {found} found, {placed} placed; {alarms} false alarms in "
-        f"{len(faithful)} faithful dumps, whose largest ratios are "
-        f"{max((one.growth for one in faithful), default=0):.3g} local and "
-        f"{max((one.end for one in faithful), default=0):.3g} end to end"
+        f"{len(faithful)} faithful dumps, which use at most "
+        f"{max((one.local for one in faithful), default=0):.3g} of a local gate and "
+        f"{max((one.end for one in faithful), default=0):.3g} of one end to end"
     )
 
 
@@ -103,11 +102,11 @@ def _outcome(
 ) -> Outcome:
     first = RunResult(rows=list(rows)).first_failure
     found = None if first is None else first.point
-    own = [(row.local.whole.ratio, row.point) for row in rows if row.local is not None]
-    end = [row.end_to_end.whole.ratio for row in rows if row.end_to_end is not None]
+    own = [(row.local.worst[1].used, row.point) for row in rows if row.local is not None]
+    end = [row.end_to_end.worst[1].used for row in rows if row.end_to_end is not None]
     placed = fault is not None and found is not None and _at(find(fault).points, found, declared)
-    growth, at = max(own, default=(0.0, ""))
-    return Outcome(case, fault, found, growth, at, max(end, default=0.0), placed)
+    local, at = max(own, default=(0.0, ""))
+    return Outcome(case, fault, found, local, at, max(end, default=0.0), placed)
 
 
 def _at(points: Iterable[str], found: str, declared: Mapping[str, Point]) -> bool:

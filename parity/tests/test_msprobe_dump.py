@@ -124,6 +124,19 @@ def test_functions_are_counted_and_a_dump_of_functions_alone_is_refused(tmp_path
         open_dump(folder)
 
 
+@pytest.mark.parametrize("path", ["a\ud800b", "a\x1b[2Jb", "a" * 2000, "a\nb"])
+def test_names_that_cannot_be_shown_are_refused(tmp_path, path):
+    folder = copy(tmp_path)
+
+    def edit(data):
+        call = data["data"].pop("Cell.blocks.0.Block.forward.0")
+        data["data"][f"Cell.{path}.Block.forward.0"] = call
+
+    change(folder, edit)
+    with pytest.raises(ParityError, match="is no name of a call"):
+        open_dump(folder)
+
+
 @pytest.mark.parametrize(
     "name",
     ["../secret.npy", "/etc/passwd", "a/b.npy", "..", "a\0b.npy", "c:\\x.npy", "x" * 5000],

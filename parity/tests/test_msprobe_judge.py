@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -256,6 +258,40 @@ def test_the_command_judges_one_dump_by_another(tmp_path):
     scaled = run(TOYS / "scaled", *options)
     assert scaled.exit_code == 1
     assert "first GUILTY: blocks.1.0" in scaled.output
+
+
+def test_no_framework_is_needed(dumps, tmp_path):
+    """PyTorch's files are read, and the harness's record too, in a process that imports neither."""
+    commands = [
+        [TOYS / "scaled", "--reference", TOYS / "pytorch"], [dumps / "right", "--case", CASE],
+    ]  # fmt: skip
+    code = f"""
+import sys
+from typer.testing import CliRunner
+from parity.__main__ import app
+for words in {[[str(word) for word in words] for words in commands]!r}:
+    found = CliRunner().invoke(app, ["import-msprobe", *words, "--report", {str(tmp_path / "r")!r}])
+    print(found.exit_code, sorted({{"torch", "mindspore", "transformers"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["1 []", "0 []"]
+
+
+def test_names_from_a_dump_are_text_on_the_page(tmp_path):
+    evil = "<script>alert(1)</script>"
+    for name in ("mindspore", "scaled"):
+        folder = tmp_path / name
+        shutil.copytree(next((TOYS / name).glob("step0/*")), folder)
+        data = json.loads((folder / DUMP).read_text())
+        data["data"] = {key.replace("blocks", evil): call for key, call in data["data"].items()}
+        (folder / DUMP).write_text(json.dumps(data))
+    report = tmp_path / "report"
+    found = run(tmp_path / "scaled", "--reference", tmp_path / "mindspore", "--report", report)
+    assert found.exit_code == 1
+    assert f"{evil}.1.0" in {row.point for row in read_json(report / "rows.json").rows}
+    pages = [path.read_text() for path in report.rglob("*.html")]
+    assert pages
+    assert not any(evil in page for page in pages)
 
 
 @pytest.mark.parametrize(
