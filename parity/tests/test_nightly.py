@@ -5,15 +5,18 @@ A broken machine never reads as broken parity: each way in which it can break is
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from parity.in_progress import interrupted
 from parity.nightly import machine_error
 from parity.nightly.cells import Cell
 from parity.nightly.outcome import BROKEN, COULD_NOT_RUN, FILE, PARITY, read_outcome
+from parity.report.rows_io import read_json
 
 ROOT = Path(__file__).parents[2]
 CELL = Cell("fp32", "pynative", "tiny")
@@ -125,6 +128,29 @@ def test_a_run_that_is_killed_has_no_verdict(bundles, tmp_path):
     found = read_outcome(tmp_path / "night" / CELL.name / FILE)
     assert (status, found.trouble) == (COULD_NOT_RUN, machine_error.RUN_ENDED), said
     assert "SIGKILL" in found.sentence
+
+
+@pytest.mark.slow
+def test_an_interrupted_night_goes_on(tmp_path):
+    """As a cancelled job and its repetition on the same host: what is finished is not run again."""
+    options = ["nightly", "run", *ONE, "--case", "text-only", "-o", tmp_path]
+    command = [sys.executable, "-m", "parity", *map(str, options)]
+    place = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=place, stdout=subprocess.PIPE, text=True) as night:
+        for line in night.stdout:
+            if line.startswith("1/3 "):
+                night.terminate()
+    folder = tmp_path / CELL.name
+    assert night.returncode == 128 + signal.SIGTERM
+    assert not (folder / FILE).exists(), "no outcome"
+    assert len(interrupted(folder / "report")) == 1
+
+    status, said = parity(*options, "--resume")
+    assert status == PARITY, said
+    assert "1/3 " not in (folder / "run.log").read_text()
+    rows = read_json(folder / "report" / "rows.json").rows
+    assert {row.case for row in rows} == {"single-image", "text-only"}
+    assert interrupted(folder / "report") == []
 
 
 @pytest.mark.slow
