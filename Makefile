@@ -11,7 +11,7 @@ RUN_ARGS ?=
 DTYPES := --dtype fp32 --dtype fp16 --dtype bf16 --dtype ascend-mixed
 BENCH_ARGS ?=
 
-.PHONY: help setup parity generation selftest test test-slow check format bench-port bench-mindnlp msprobe-env bench-compare bench-harness prune fixtures gates figures screenshots update-gold lock clean
+.PHONY: help setup parity nightly generation selftest test test-slow check format bench-port bench-mindnlp msprobe-env bench-compare bench-harness prune fixtures gates figures screenshots update-gold lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ $(READY): requirements.lock pyproject.toml
 
 parity: $(READY) ## Compare the port with the reference on every case; write reports/latest/index.html
 	$(BIN)/python -m parity run $(DTYPES) $(RUN_ARGS)
+
+nightly: $(READY) ## Run a whole night here: every dtype, mode and size, from checks to issue text
+	$(BIN)/python -m parity nightly run $(RUN_ARGS)
 
 generation: $(READY) ## Compare 64 greedy tokens of every case with the reference's, in three dtypes
 	$(BIN)/python -m parity generation $(RUN_ARGS)
