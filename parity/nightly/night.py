@@ -99,7 +99,7 @@ def _run(asked: Asked, cell: Cell, folder: Path, more: list[str]) -> Outcome:
     result = read_result(folder, ended)
     if result is None:
         _still(lambda: check(asked, cell))
-        raise MachineError(TIME_LIMIT if ended.timed_out else RUN_ENDED, ended.how)
+        raise MachineError(_why_no_verdict(ended), ended.how)
     if not result.passed:
         _still(lambda: check_computes(asked))
     trend = run_step(trend_arguments(asked, cell), folder / TREND_LOG, TREND_SECONDS)
@@ -118,6 +118,14 @@ def read_result(folder: Path, ended: Ended) -> RunResult | None:
     except ParityError:
         return None
     return result if ended.status == (PARITY if result.passed else BROKEN) else None
+
+
+def _why_no_verdict(ended: Ended) -> str:
+    """The name of what ended a run, where the machine is as it was."""
+    if ended.timed_out:
+        return TIME_LIMIT
+    # A device that was reset computes again; the run has recognised what CANN said of it.
+    return DEVICE_LOST if ended.how.startswith("the device was lost in ") else RUN_ENDED
 
 
 def _still(checked: Callable[[], None]) -> None:

@@ -120,6 +120,19 @@ def test_a_device_that_is_lost_in_the_middle_is_not_the_ports_fault(bundles, tmp
 
 
 @pytest.mark.slow
+def test_so_is_one_that_is_there_again(bundles, tmp_path):
+    """A driver resets what hung: the device computes, and the run was lost all the same."""
+    status, said = parity(
+        "nightly", "run", *ONE, "--bundles", bundles, "-o", tmp_path / "night", "--candidate",
+        "parity.tests.nightly_candidates:LosesItForAMoment",
+        PARITY_TEST_LOST=str(tmp_path / "lost"),
+    )  # fmt: skip
+    found = read_outcome(tmp_path / "night" / CELL.name / FILE)
+    assert (status, found.trouble) == (COULD_NOT_RUN, machine_error.DEVICE_LOST), said
+    assert "507010" in found.sentence
+
+
+@pytest.mark.slow
 def test_a_run_that_is_killed_has_no_verdict(bundles, tmp_path):
     status, said = parity(
         "nightly", "run", *ONE, "--bundles", bundles, "-o", tmp_path / "night",
