@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
+from parity.core.death import Death
 from parity.core.errors import ParityError
 from parity.gathered import Gathered
 from parity.in_progress import InProgress
@@ -33,17 +36,27 @@ def gather(
     todo = tuple(number for number in range(len(units)) if number not in found.parts)
     progress.begin(units, len(found.parts))
     orders = Orders(session.settings, units, todo, run.folder, run.run)
-    for news in finish(orders, limit, progress.log):
-        if not isinstance(news, Look):
-            number, found.deaths[number] = news
-            progress.done(number, found.deaths[number])
-            continue
-        if news.done is not None:
-            found.parts[news.done] = read_part(run.folder, news.done, units[news.done], run.run)
-            progress.done(news.done)
-        progress.see(news.where)
+    # Whatever interrupts this, the worker has ended before anything else is tidied up.
+    with closing(finish(orders, limit, progress.log)) as every:
+        for news in every:
+            _take(news, found, run, progress)
     found.into_session()
     return found
+
+
+def _take(
+    news: Look | tuple[int, Death], found: Gathered, run: InProgress, progress: RunProgress
+) -> None:
+    """Take note of what a worker was seen at, and take over what it has finished."""
+    if not isinstance(news, Look):
+        number, found.deaths[number] = news
+        progress.done(number, found.deaths[number])
+        return
+    if news.done is not None:
+        unit = found.units[news.done]
+        found.parts[news.done] = read_part(run.folder, news.done, unit, run.run)
+        progress.done(news.done)
+    progress.see(news.where)
 
 
 def _take_finished(found: Gathered, run: InProgress, progress: RunProgress) -> None:

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from parity.core.errors import ParityError
 from parity.core.files import temporary_beside
 from parity.core.store import json_hash
-from parity.parts import SUFFIX
+from parity.parts import SUFFIX, sync
 from parity.report.text import plural
 
 RUN = "run.json"
@@ -92,7 +92,7 @@ def begin(place: Path, depends: Mapping[str, object]) -> InProgress:
     Raises:
         ParityError: the place cannot be written.
     """
-    stamp = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    stamp = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:6]}"
     folder = place.with_name(f"{_prefix(place)}{stamp}")
     try:
         folder.mkdir(parents=True)
@@ -104,6 +104,8 @@ def begin(place: Path, depends: Mapping[str, object]) -> InProgress:
         json.dump(depends, file)
         file.flush()
         os.fsync(file.fileno())
+    sync(folder)
+    sync(folder.parent)
     return InProgress(folder, json_hash(depends), lock)
 
 

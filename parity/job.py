@@ -56,7 +56,7 @@ def run_job(
     from parity.report.rows_parquet import missing
     from parity.report.terminal import summary_lines
     from parity.run_progress import run_progress
-    from parity.runs import REPORTS, check_place, write_run
+    from parity.runs import LATEST, REPORTS, check_place, write_run
 
     check_place(report)
     started = time.monotonic()
@@ -67,7 +67,7 @@ def run_job(
     shown = shown_points(session, patterns)
     with ended_in_order(), run_progress(console) as progress:
         session.references.capture([(c, d) for d in settings.dtypes for c in session.cases])
-        place = report or REPORTS / "latest"
+        place = report or REPORTS / LATEST
         with in_progress(place, depends(session), resume, progress.log) as run:
             found = gather(session, run, progress, limit)
             result = found.complete(result_of(session, started - found.seconds_before, shown))

@@ -83,7 +83,7 @@ def write_part(folder: Path, number: int, part: Part) -> None:
         file.write(to_json(part.result).encode())
         file.flush()
         os.fsync(file.fileno())
-    _sync(folder)
+    sync(folder)
 
 
 def read_part(folder: Path, number: int, unit: Unit, run: str) -> Part:
@@ -103,7 +103,7 @@ def read_part(folder: Path, number: int, unit: Unit, run: str) -> Part:
     return Part(facts, result)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Have the names in a folder on disk."""
     opened = os.open(folder, os.O_RDONLY)
     try:

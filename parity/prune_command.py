@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from parity import in_progress
 from parity.options import Bundles, CasesFile, Checkpoint
 from parity.prune import DAYS, remove, size_of, stale_bundles
-from parity.runs import KEPT, REPORTS, let_go, surplus
+from parity.runs import KEPT, LATEST, REPORTS, let_go, surplus
 from parity.settings import Settings, default_bundles
 
 DEFAULTS = Settings()
@@ -33,16 +34,19 @@ def prune(
         Path, typer.Option(help="The folder that holds runs/.", metavar="FOLDER")
     ] = REPORTS,
 ) -> None:
-    """Remove captured references that no run would use any more, and old reports.
+    """Remove captured references that no run would use any more, old reports, interrupted runs.
 
     A bundle goes if the checkpoint, the cases, the sources and the versions of today give it
     another name, and if it was not used for some days; bundles never go by themselves. Of the
-    finished runs in reports/runs the newest stay; a run that holds a file of yours stays too.
+    finished runs in reports/runs the newest stay; a run that holds a file of yours stays too. Of
+    the interrupted ones, with which `run --resume` goes on, the three newest stay for that many
+    days.
     """
     chosen = Settings(
         checkpoint=checkpoint, cases_file=cases_file, bundles=bundles or default_bundles()
     )
-    gone = [*_prune_bundles(chosen, days, dry_run), *_prune_runs(reports, runs, dry_run)]
+    gone = [*_prune_bundles(chosen, days, dry_run), *_prune_runs(reports, runs, dry_run),
+            *_prune_interrupted(reports, days, dry_run)]  # fmt: skip
     typer.echo(f"{sum(gone) / 1e6:.1f} MB {'would go' if dry_run else 'removed'}")
 
 
@@ -60,6 +64,15 @@ def _prune_runs(reports: Path, keep: int, dry_run: bool) -> Iterator[int]:
         size = size_of(run)
         gone = dry_run or let_go(run)
         _tell(size, f"       run  {run.name}", gone, dry_run, "holds a file of yours")
+        yield size if gone else 0
+
+
+def _prune_interrupted(reports: Path, days: float, dry_run: bool) -> Iterator[int]:
+    """Remove interrupted runs that are old, or too many; yield the bytes of each that went."""
+    for run in in_progress.surplus(reports / LATEST, days=days):
+        size = size_of(run)
+        gone = dry_run or in_progress.let_go(run)
+        _tell(size, f"interrupted  {run.name}", gone, dry_run, "in use, or holds a file of yours")
         yield size if gone else 0
 
 

@@ -32,7 +32,7 @@ from parity.report.write import (
     write_report,
 )
 
-REPORTS = Path("reports")
+REPORTS, LATEST = Path("reports"), "latest"
 KEPT = 20
 """Runs that are kept; older ones go when another one is finished."""
 LOCK_SECONDS = 60.0
@@ -104,7 +104,7 @@ def publish(
             fill(new, result, tables)
             with _locked(runs):
                 folder = runs / _next_id(reports)
-                _enter(new, folder, reports / "latest")
+                _enter(new, folder, reports / LATEST)
                 for old in surplus(reports, keep):
                     let_go(old)
                 remove_abandoned(runs, ".run.*")
@@ -154,7 +154,7 @@ def find_run(name: str, reports: Path = REPORTS) -> Path:
     found = finished(reports)
     if name == "latest":
         # The newest by name: a run killed just before it moved the link is complete all the same.
-        choices = [found[-1]] if found else [reports / "latest"]
+        choices = [found[-1]] if found else [reports / LATEST]
     else:
         choices = [one for one in found if name in (one.name, one.name.rpartition("-")[2])]
     for choice in [*choices, Path(name)]:
@@ -175,7 +175,7 @@ def _no_such_run(name: str, found: list[Path], reports: Path) -> str:
 
 def _own_place(report: Path | None, reports: Path) -> Path | None:
     """The folder of its own that a report goes to; ``reports/latest`` stands for the runs."""
-    if report is None or report.absolute() == (reports / "latest").absolute():
+    if report is None or report.absolute() == (reports / LATEST).absolute():
         return None
     return report
 
@@ -186,7 +186,7 @@ def _check_latest(reports: Path) -> None:
     Raises:
         ParityError: it is something else.
     """
-    latest = reports / "latest"
+    latest = reports / LATEST
     if not latest.is_symlink():
         check_replaceable(latest)  # a folder: so it was kept by earlier versions
     elif latest.readlink().parts[:-1] != ("runs",):

@@ -182,9 +182,9 @@ class Worker:
     def _how_it_ended(self) -> Ended:
         """In words: by a signal, or with an exit status."""
         self._reader.join(LAST_WORDS)
-        ran_out = oom_kills() > self._kills
-        how = words_for(self._process.returncode, ran_out) + place_in(self._printed)
-        return Ended(how, self._beacon.read(), device=lost_device(self._printed))
+        printed, ran_out = tuple(self._printed), oom_kills() > self._kills
+        how = words_for(self._process.returncode, ran_out) + place_in(printed)
+        return Ended(how, self._beacon.read(), device=lost_device(printed))
 
     def _stopped(self, limit: float) -> Ended:
         """It took too long: have it write where it is, then see what it was at."""
@@ -195,8 +195,9 @@ class Worker:
         while time.monotonic() < until and len(self._printed) == before:
             time.sleep(TICK)
         time.sleep(TICK)
-        how = f"hung: stopped after {limit:g} s{place_in(self._printed)}"
-        return Ended(how, where, device=lost_device(self._printed))
+        printed = tuple(self._printed)  # it may be printing still
+        how = f"hung: stopped after {limit:g} s{place_in(printed)}"
+        return Ended(how, where, device=lost_device(printed))
 
     def _read_log(self, log: Callable[[str], None]) -> None:
         """Hand on what it prints, a line at a time."""

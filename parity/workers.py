@@ -6,7 +6,7 @@ the unit that it was at has its death for a result, and the units after that run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from itertools import groupby
 
@@ -20,7 +20,7 @@ from parity.worker_process import Ended, Look, Worker
 
 def finish(
     orders: Orders, limit: float | None, log: Callable[[str], None]
-) -> Iterator[Look | tuple[int, Death]]:
+) -> Generator[Look | tuple[int, Death], None, None]:
     """Finish what there is to do; yield what workers are seen at, and every death with its unit.
 
     Args:

@@ -93,3 +93,17 @@ def test_a_candidate_that_leaves_no_memory(tmp_path):
     assert done.returncode == 1, done.stderr
     assert verdicts(rows["text-only"]) == {"PASS"}
     assert "PASS" not in verdicts(rows["single-image"])
+
+
+@pytest.mark.slow
+def test_a_hanging_candidate_is_shown_by_pytest_itself():
+    """The plugin runs in process: after some time pytest prints where everything is, and ends."""
+    command = [
+        sys.executable, "-m", "pytest", "parity/suites", "-q", "-k", "input_ids", "--case",
+        "single-image", "--candidate", "parity.tests.quick_candidates:Hanging",
+        "-o", "faulthandler_timeout=20", "-o", "faulthandler_exit_on_timeout=true",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "quick_candidates.py" in done.stderr
+    assert "in misbehave" in done.stderr
