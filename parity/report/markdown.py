@@ -8,6 +8,7 @@ from parity.core.rows import RunResult, Verdict
 from parity.report.groups import Group, group
 from parity.report.headline import detail, sentence, word
 from parity.report.markup import code, escaped, fenced
+from parity.report.modes import modes_lines
 from parity.report.panels import label
 from parity.report.terminal import culprit
 from parity.report.text import clean, number
@@ -31,6 +32,7 @@ def to_markdown(result: RunResult) -> str:
     if (first := result.first_failure) is not None:
         parts.append(fenced("\n".join(culprit(first))))
     parts.append(escaped(detail(result, groups)))
+    parts += map(escaped, modes_lines(result.rows))
     if groups:
         parts.append(_table(groups))
     parts += _listed("Not compared:", result.not_compared)

@@ -19,6 +19,8 @@ WORDS = {
     Between.PORT: "wrong in both: the port's",
     Between.OP_BY_OP: "right compiled and wrong op by op",
 }
+HEADINGS = ("Bit for bit", "Within rounding", "Compiler's fault", "Port's fault", "Op by op only")
+"""Short, in the order of `WORDS`."""
 _URGENT = (Between.COMPILER, Between.PORT, Between.OP_BY_OP, Between.ROUNDING, Between.BITS)
 
 
@@ -59,7 +61,8 @@ class ModesView:
     tallies: tuple[ModeTally, ...]
     points: tuple[ModePoint, ...]
     """What differs first; of what does not, that whose ratios are furthest apart."""
-    words: tuple[str, ...]
+    headings: tuple[str, ...]
+    """Of the tallies' counts."""
     note: str
     """What is not listed."""
 
@@ -81,7 +84,7 @@ def modes_view(rows: Sequence[Row], ids: Mapping[int, str]) -> ModesView | None:
     return ModesView(
         tuple(_tallies(pairs)),
         tuple(_point(plain, compiled, ids) for plain, compiled in shown),
-        tuple(WORDS.values()),
+        HEADINGS,
         _note(len(chosen) - len(shown)),
     )
 

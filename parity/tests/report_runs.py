@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from parity.core.modes import side_by_side
 from parity.core.nonfinite import NonFinite
-from parity.core.rows import PYNATIVE, Comparison, Kind, Row, RunResult, Slice, Verdict
+from parity.core.rows import GRAPH, PYNATIVE, Comparison, Kind, Row, RunResult, Slice, Verdict
 from parity.core.standards import Standards
 
 GATES = {"fp32": 8.0, "fp16": 6.0, "bf16": 6.0}
@@ -221,6 +222,20 @@ def big(count: int = 3000) -> RunResult:
             )  # fmt: skip
         case += 1
     return RunResult(rows[:count], dict(PROVENANCE))
+
+
+def both_modes() -> RunResult:
+    """Two points in both modes, one of them wrong where it is compiled."""
+    rows = []
+    for mode in (PYNATIVE, GRAPH):
+        for order, point in enumerate(("visual.blocks.0", "visual.blocks.1")):
+            wrong = mode == GRAPH and order == 1
+            rows.append(
+                row(order, point, Verdict.GUILTY if wrong else Verdict.PASS, mode=mode,
+                    local_bits=f"{mode if wrong else order}", end_bits=mode, block_gate=8.0,
+                    block_ratio=5210.0 if wrong else 1.25)
+            )  # fmt: skip
+    return RunResult(side_by_side(rows), dict(PROVENANCE))
 
 
 EVIL_CASE = "</script><img src=x onerror=alert(1)>"

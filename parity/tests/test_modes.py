@@ -12,6 +12,7 @@ from parity.core.rows import GRAPH, PYNATIVE, Between, RunResult, Verdict
 from parity.core.trace import Tap
 from parity.core.verdict import Evidence, judge
 from parity.report.details import details_view
+from parity.report.markdown import to_markdown
 from parity.report.modes import WORDS, modes_lines, modes_view
 from parity.report.terminal import summary_lines
 from parity.report.words import BY_COMPILER, meaning
@@ -191,6 +192,7 @@ def test_the_view_lists_what_differs_first_and_counts_everything():
         "graph beside pynative, fp32: of 3 values 1 bit for bit the same, 1 the same within "
         "rounding, 1 wrong compiled and right op by op: the compiler's" in lines
     )
+    assert "graph beside pynative, bf16: of 1 value" in to_markdown(RunResult(found))
 
 
 def test_the_details_of_a_point_have_both_modes():

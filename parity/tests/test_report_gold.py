@@ -12,10 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from parity.core.modes import side_by_side
-from parity.core.rows import GRAPH, PYNATIVE, Kind, RunResult, Verdict
+from parity.core.rows import Kind, RunResult, Verdict
 from parity.report.html import render
-from parity.tests.report_runs import EVIL_CASE, GUILTY_POINT, PROVENANCE, odd_numbers, row
+from parity.tests.report_runs import (
+    EVIL_CASE,
+    GUILTY_POINT,
+    PROVENANCE,
+    both_modes,
+    odd_numbers,
+    row,
+)
 
 GOLD = Path(__file__).parent / "gold"
 UPDATE = os.environ.get("PARITY_UPDATE_GOLD") == "1"
@@ -48,22 +54,8 @@ def hostile() -> RunResult:
     return RunResult(rows, {EVIL_CASE: EVIL_CASE}, [EVIL_CASE])
 
 
-def modes() -> RunResult:
-    """Two points in both modes, one of them wrong where it is compiled."""
-    rows = []
-    for mode in (PYNATIVE, GRAPH):
-        for order, point in enumerate(("visual.blocks.0", "visual.blocks.1")):
-            wrong = mode == GRAPH and order == 1
-            rows.append(
-                row(order, point, Verdict.GUILTY if wrong else Verdict.PASS, mode=mode,
-                    local_bits=f"{mode if wrong else order}", end_bits=mode, block_gate=8.0,
-                    block_ratio=5210.0 if wrong else 1.25)
-            )  # fmt: skip
-    return RunResult(side_by_side(rows), dict(PROVENANCE))
-
-
 RUNS = {
-    "modes": modes,
+    "modes": both_modes,
     "passing": lambda: few(guilty=False),
     "failing": lambda: few(guilty=True),
     "odd": odd_numbers,

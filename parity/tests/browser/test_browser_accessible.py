@@ -4,7 +4,7 @@ import pytest
 
 from parity.core.rows import RunResult
 from parity.report.html import render
-from parity.tests.report_runs import GUILTY_POINT, case_rows, failing, odd_numbers
+from parity.tests.report_runs import GUILTY_POINT, both_modes, case_rows, failing, odd_numbers
 
 pytestmark = pytest.mark.slow
 
@@ -12,6 +12,7 @@ RUNS = {
     "failing": failing,
     "passing": lambda: RunResult(case_rows("a", "fp32") + case_rows("a", "bf16")),
     "odd": odd_numbers,
+    "modes": both_modes,
     "empty": lambda: RunResult([]),
 }
 
