@@ -11,9 +11,9 @@ from parity.core.rows import Row, RunResult
 
 UNRECORDED = "not recorded"
 _FIRST = (
-    "commit", "working tree", "candidate", "planted fault", "left out", "device", "precision",
-    "cases", "dtypes", "mode", "level", "checkpoint", "cases file", "bundles", "gates",
-    "gates note", "overrides", "reference", "versions", "environment",
+    "commit", "working tree", "candidate", "planted fault", "numerics model", "left out", "device",
+    "precision", "cases", "dtypes", "mode", "level", "checkpoint", "cases file", "bundles",
+    "gates", "gates note", "overrides", "reference", "versions", "environment",
 )  # fmt: skip
 """What explains a difference most often, in this order. A name stands for those inside it."""
 _LISTS = frozenset({"bundles", "gates"})

@@ -9,7 +9,7 @@ from parity.core.rows import RunResult
 from parity.history.place import history_url
 from parity.history.record import record_of
 
-_PLANTED, _WHOLE = "planted fault", "none"
+_PLANTED, _IMITATED, _WHOLE = "planted fault", "numerics model", "none"
 
 
 def remember(
@@ -46,7 +46,8 @@ def remember(
 def unfit(result: RunResult, without: Sequence[str], *, named: bool) -> str | None:
     """Why a run should not be held against others; ``None`` if it may be.
 
-    A planted fault is recorded only in a history that was named for it on the command line.
+    A planted fault, or a device that was imitated, is recorded only in a history that was named for
+    it on the command line.
     """
     if result.invalid:
         return "since a proof of the run itself failed"
@@ -57,4 +58,7 @@ def unfit(result: RunResult, without: Sequence[str], *, named: bool) -> str | No
     planted = str(result.provenance.get(_PLANTED, _WHOLE))
     if planted != _WHOLE and not named:
         return f"since {planted!r} was planted; --history FILE would record it there"
+    imitated = str(result.provenance.get(_IMITATED, _WHOLE))
+    if imitated != _WHOLE and not named:
+        return f"since {imitated!r} was imitated; --history FILE would record it there"
     return None

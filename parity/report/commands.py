@@ -42,7 +42,8 @@ def _run(row: Row, result: RunResult) -> str:
     words += ["--point", row.point]
     if row.mode != PYNATIVE:
         words += ["--mode", row.mode]
-    planted = result.provenance.get("planted fault")
-    if isinstance(planted, str) and planted != "none":
-        words += ["--plant", planted]
+    for name, option in (("planted fault", "--plant"), ("numerics model", "--numerics")):
+        value = result.provenance.get(name)
+        if isinstance(value, str) and value != "none":
+            words += [option, value]
     return clean(shlex.join(words), MESSAGE_LIMIT)

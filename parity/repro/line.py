@@ -13,7 +13,7 @@ from parity.settings import CANDIDATES, Settings
 
 SHARED = ("device", "checkpoint", "cases_file", "bundle", "gates", "plant")
 """Settings that `repro` and `run` take by the same names."""
-RUN_ONLY = ("level", "candidate", "overrides")
+RUN_ONLY = ("level", "candidate", "overrides", "numerics")
 
 
 def command_line(settings: Settings, point: Point, row: Row) -> str:
@@ -24,7 +24,9 @@ def command_line(settings: Settings, point: Point, row: Row) -> str:
     """
     words = ["python", "-m", "parity"]
     where = ["--case", row.case, "--dtype", row.dtype]
-    if row.verdict is Verdict.GUILTY and row.mode == PYNATIVE and stands_alone(settings, point):
+    # A module by itself knows nothing of numerics models.
+    alone = settings.numerics is None and row.mode == PYNATIVE and stands_alone(settings, point)
+    if row.verdict is Verdict.GUILTY and alone:
         more = ["--firing", str(row.firing)] if row.firing else []
         folder = f"repro-{point.name}"
         return shlex.join(
@@ -32,6 +34,7 @@ def command_line(settings: Settings, point: Point, row: Row) -> str:
         )
     flags = [] if row.mode == PYNATIVE else ["--mode", row.mode]
     flags += [word for pattern in settings.without for word in ("--without", pattern)]
+    flags += [word for name in settings.hf32 for word in ("--hf32", name)]
     named = _options(settings, (*SHARED, *RUN_ONLY))
     return shlex.join([*words, "run", *where, "--point", point.name, *flags, *named])
 

@@ -263,6 +263,14 @@ def test_the_command_names_what_is_not_as_usual(tmp_path):
     )
     assert command_line(usual, merger, compiled) == f"{run_it}merger --mode graph"
     assert command_line(usual, ids, failing("visual.position_ids")).startswith(run_it)
+    imitated = replace(usual, numerics="hf32-conv")
+    assert command_line(imitated, merger, failing("visual.merger")) == (
+        f"{run_it}merger --numerics hf32-conv"
+    )
+    both = replace(mine, device="Ascend:0", hf32=("matmul", "conv"))
+    assert command_line(both, merger, failing("visual.merger")) == (
+        f"{run_it}merger --hf32 matmul --hf32 conv --device Ascend:0 --candidate mine.port:Port"
+    )
 
 
 def test_what_is_right_by_itself_is_not_to_be_built_by_itself():

@@ -136,6 +136,7 @@ def test_pruning_removes_and_says_so(file):
     (result(), ("visual.merger",), True, "'visual.merger' was left out"),
     (RunResult([], {"when": "2026-01-01"}), (), True, "nothing was compared"),
     (result(0, **{"planted fault": "ln-eps"}), (), False, "'ln-eps' was planted"),
+    (result(0, **{"numerics model": "hf32-conv"}), (), False, "'hf32-conv' was imitated"),
 ])  # fmt: skip
 def test_what_others_may_not_be_compared_with_is_not_recorded(
     found, without, named, said, file, monkeypatch
