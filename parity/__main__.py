@@ -21,6 +21,7 @@ from parity.history.trend import trend
 from parity.kernel_ledger import kernels
 from parity.msprobe.command import import_msprobe
 from parity.nightly.command import app as nightly_app
+from parity.numerics_check import numerics_check
 from parity.options import (
     COULD_NOT_RUN,
     Bundles,
@@ -296,6 +297,7 @@ app.command(name="device")(device_command)
 app.command()(calibrate)
 app.command(name="gates")(list_gates)
 app.command()(predict_gates)
+app.command()(numerics_check)
 app.command()(selftest)
 app.command(name="bundle")(make_bundle)
 app.command()(repro)

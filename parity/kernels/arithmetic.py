@@ -9,10 +9,10 @@ documents: they are told by the size of their errors, in most of a run's product
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,18 @@ from parity.core.hf32 import hf32
 from parity.core.points import Firing, Point
 from parity.core.rounding import rounded
 from parity.core.rows import Row
+from parity.core.trace import Array
 from parity.core.verdict import Evidence
+from parity.kernels.ways import Formats, Way, float16_sums, fused, operands, stepwise
 from parity.kernels.workbench import ATTENTION, COMPUTED, LARGEST, PRODUCTS, Workbench
-from parity.subjects.ops import EXACT, Float, Ops
-from parity.subjects.recipe import RIGHT, Heads, Recipe, rotate_half
+from parity.subjects.ops import Float
 
 MOST = 0.5
 """Share of an error's squared norm that an arithmetic has to predict."""
+DECISIVE = 0.9
+"""Share from which nothing else is tried."""
+FIRINGS = 2
+"""Firings of one point that are looked into; a decoding step is computed as the one before."""
 SUSPICIOUS = 2.0**-16
 """Relative error from which a float32 product is looked into: 256 times float32's rounding, and a
 sixteenth of HF32's."""
@@ -41,10 +46,6 @@ BETWEEN = (0.5, 2.0)
 """Measured over predicted size of the error of float16 sums."""
 MAJORITY = 0.75
 """Of the products looked at, how many have to be so."""
-LOWEST = -60000.0
-"""What the mask adds at least: float16 holds it, and no weight is left of it."""
-STEP = 16
-"""Products that are added before the sum is rounded, in predicting sums in float16."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Place:
     index: int
     key: str
     """Its name in what `Workbench.compute` returns."""
-    value: Float
+    value: Array
+    """As it was recorded."""
     dtype: str
     """Full name of what products inside it are rounded to."""
     keep: NDArray[np.bool_] | None
@@ -66,14 +68,6 @@ class Place:
     def float32(self) -> bool:
         """Whether float32 was declared."""
         return self.dtype == "float32"
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a module may have been computed: exactly, but for one thing."""
-
-    ops: Ops = EXACT
-    recipe: Recipe = RIGHT
 
 
 def observed(rows: Sequence[Row], evidence: Evidence, bench: Workbench) -> list[Row]:
@@ -104,16 +98,20 @@ def observed(rows: Sequence[Row], evidence: Evidence, bench: Workbench) -> list[
 
 
 def _places(rows: Sequence[Row], evidence: Evidence, bench: Workbench) -> list[Place]:
-    """What is suspicious enough to be computed again, the largest errors first."""
+    """What is suspicious enough to be computed again, in execution order."""
+    looked: Counter[str] = Counter()
     points = {point.name: point for point in bench.points if point.role in COMPUTED}
     places = []
     for number, row in enumerate(rows):
         point = points.get(row.point)
         if point is None or row.local is None or row.local.nonfinite:
             continue
+        if looked[row.point] == FIRINGS:
+            continue
         place = _place(number, row, point, evidence, bench)
         if place is not None and _suspicious(row, place, evidence):
             places.append(place)
+            looked[row.point] += 1
     return places
 
 
@@ -124,18 +122,26 @@ def _place(
     inside = any(one.name.startswith(f"{point.name}.") for one in bench.points)
     attention = point.role in ATTENTION
     dtype = bench.format_in(point).name
+    key = point.name
     if not inside:
-        tap = evidence.forced.get(point.name, row.firing)
-        key = point.name
+        tap = evidence.forced.get(key, row.firing)
     elif attention:
         key = f"{point.name}.{'proj' if point.stage == 'vision' else 'o_proj'}"
         tap = evidence.forced.arrivals.get((key, row.firing))
     else:
         return None
-    if tap is None:
+    if tap is None or _reference(key, row.firing, inside, evidence).shape != tap.value.shape:
         return None
     keep = padding_of(Firing(point, row.firing), evidence)
-    return Place(number, point, row.firing, key, tap.value.astype(np.float64), dtype, keep)
+    return Place(number, point, row.firing, key, tap.value, dtype, keep)
+
+
+def _reference(key: str, index: int, arrives: bool, evidence: Evidence) -> Array:
+    """The reference's value at a place: what a module gave, or what reached it."""
+    recorded = evidence.bundle.points[key][index]
+    return evidence.bundle.tensor(
+        next(iter(recorded.inputs.values())) if arrives else recorded.value
+    )
 
 
 def _suspicious(row: Row, place: Place, evidence: Evidence) -> bool:
@@ -146,35 +152,39 @@ def _suspicious(row: Row, place: Place, evidence: Evidence) -> bool:
         return row.local is not None and bool(row.local.whole.ratio > COARSE)
     if place.point.role not in ATTENTION or place.key == place.point.name:
         return False
-    recorded = evidence.bundle.get(place.key, place.index)
-    if recorded is None:
-        return False
-    arrived = evidence.bundle.tensor(next(iter(recorded.inputs.values())))
-    alike = place.value.reshape(arrived.shape) == arrived
-    return bool(np.mean(alike) < ALIKE)
+    arrived = _reference(place.key, place.index, True, evidence)
+    return bool(np.mean(place.value == arrived) < ALIKE)
 
 
 def _told(place: Place, evidence: Evidence, bench: Workbench) -> Arithmetic | None:
     """The arithmetic that predicts the most of the error, if that is enough."""
-    truth = _computed(Way(), place, evidence, bench)
-    declared = truth
+    ways = _ways(place, bench)
+    if not ways:
+        return None
+    truth = declared = _computed(Way(), place, evidence, bench)
     if not place.float32:
-        declared = _computed(stepwise(bench, place), place, evidence, bench)
-    tried = [
-        _judged(name, truth, declared, _computed(way, place, evidence, bench), place)
-        for name, way in _ways(place, bench).items()
-    ]
-    best = max(tried, key=lambda one: one.share, default=None)
+        declared = _computed(stepwise(_formats(place, bench)), place, evidence, bench)
+    best: Arithmetic | None = None
+    for name, way in ways.items():
+        told = _judged(name, truth, declared, _computed(way, place, evidence, bench), place)
+        best = told if best is None or told.share > best.share else best
+        if best.share >= DECISIVE:
+            break
     return best if best is not None and best.share >= MOST else None
 
 
 def _ways(place: Place, bench: Workbench) -> dict[str, Way]:
     """What may have been computed in the place of what was declared."""
     if place.float32:
-        narrow = {operands_of(name): _operands(partial(rounded, dtype=name))
+        narrow = {operands_of(name): operands(partial(rounded, dtype=name))
                   for name in ("float16", "bfloat16")}  # fmt: skip
-        return {HF32: _operands(hf32), **narrow}
-    return {FUSED: fused(bench, place)} if place.point.role in ATTENTION else {}
+        return {HF32: operands(hf32), **narrow}
+    return {FUSED: fused(_formats(place, bench))} if place.point.role in ATTENTION else {}
+
+
+def _formats(place: Place, bench: Workbench) -> Formats:
+    """What attention at ``place`` rounds to."""
+    return Formats(bench.handed_on, place.dtype, place.point.stage == "vision")
 
 
 def _computed(way: Way, place: Place, evidence: Evidence, bench: Workbench) -> Float:
@@ -192,81 +202,17 @@ def _judged(name: str, truth: Float, declared: Float, predicted: Float, place: P
         rows = values.reshape(-1, values.shape[-1])
         return float(np.linalg.norm(rows if place.keep is None else rows[place.keep.ravel()]))
 
-    unexplained, rest = norm(place.value - declared), norm(place.value - predicted)
+    value = place.value.astype(np.float64)
+    unexplained, rest = norm(value - declared), norm(value - predicted)
     share = 1.0 - (rest / unexplained) ** 2 if unexplained else 0.0
     size = norm(truth) or 1.0
-    return Arithmetic(name, share, norm(place.value - truth) / size, norm(predicted - truth) / size)
-
-
-def _operands(change: Callable[[Float], Any]) -> Way:
-    """Products of changed operands, added up exactly."""
-
-    def product(one: Float, other: Float) -> Float:
-        return np.matmul(*(np.asarray(change(x), np.float64) for x in (one, other)))
-
-    return Way(replace(EXACT, matmul=product))
-
-
-def fused(bench: Workbench, place: Place) -> Way:
-    """Attention by a fused kernel: its operands, its weights and its result are rounded, no more.
-
-    The kernel rounds weights before they are divided by their sum, relative to the largest so far;
-    here they are relative to the largest of all.
-    """
-
-    def attend(ops: Ops, heads: Heads, mask: Float | None, factor: float) -> Float:
-        query, key, value = heads
-        scores = _masked(query @ np.swapaxes(key, -1, -2) * factor, mask)
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
-        mixed = rounded(weights, place.dtype) @ rounded(value, place.dtype)
-        return np.asarray(mixed / weights.sum(-1, keepdims=True))
-
-    return Way(recipe=replace(RIGHT, rotate=_rotation(bench, place), attend=attend))
-
-
-def stepwise(bench: Workbench, place: Place) -> Way:
-    """Attention as the reference computes it, which rounds after every step."""
-    step = partial(rounded, dtype=place.dtype)
-
-    def attend(ops: Ops, heads: Heads, mask: Float | None, factor: float) -> Float:
-        query, key, value = heads
-        scores = step(step(query @ np.swapaxes(key, -1, -2)) * factor)
-        weights = step(EXACT.softmax(step(_masked(scores, mask))))
-        return weights @ step(value)
-
-    return Way(recipe=replace(RIGHT, rotate=_rotation(bench, place), attend=attend))
-
-
-def _masked(scores: Float, mask: Float | None) -> Float:
-    """Scores with the mask added, finite in every dtype."""
-    return scores if mask is None else scores + np.maximum(mask, LOWEST)
-
-
-def _rotation(bench: Workbench, place: Place) -> Callable[[Float, Float, Float], Float]:
-    """The rotary embedding with its roundings: in float32 in the vision tower, else in steps."""
-    hidden = bench.handed_on
-    step = partial(rounded, dtype="float32" if place.point.stage == "vision" else hidden)
-
-    def rotate(x: Float, cos: Float, sin: Float) -> Float:
-        turned = step(step(x * cos) + step(rotate_half(x) * sin))
-        return rounded(rounded(turned, hidden), place.dtype)
-
-    return rotate
-
-
-def _sums(one: Float, other: Float) -> Float:
-    """[..., r, K] and [K, n] to [..., r, n], the sum rounded to float16 every `STEP` products."""
-    total = np.zeros((*one.shape[:-1], other.shape[-1]))
-    for start in range(0, one.shape[-1], STEP):
-        part = slice(start, start + STEP)
-        total = rounded(total + one[..., part] @ other[part], "float16")
-    return total
+    return Arithmetic(name, share, norm(value - truth) / size, norm(predicted - truth) / size)
 
 
 def _as_sums(place: Place, evidence: Evidence, bench: Workbench) -> tuple[float, Arithmetic]:
     """Measured over predicted error of a product whose sums are kept in float16."""
     truth = _computed(Way(), place, evidence, bench)
-    predicted = _computed(Way(replace(EXACT, matmul=_sums)), place, evidence, bench)
+    predicted = _computed(float16_sums(), place, evidence, bench)
     told = _judged(FLOAT16_SUMS, truth, truth, predicted, place)
     return (told.error / told.expected if told.expected else np.inf), told
 
@@ -289,7 +235,8 @@ def _by_majority(
 ) -> dict[int, Arithmetic]:
     """Sums in float16, if nearly all products of the case look so; one alone may be a bug."""
     products = {point.name for point in bench.points if point.role in PRODUCTS}
-    every = sum(row.point in products and row.local is not None for row in rows)
+    every = {row.point for row in rows if row.point in products and row.local is not None}
     low, high = BETWEEN
     so = {number: told for number, (times, told) in sums.items() if low <= times <= high}
-    return so if so and len(so) >= MAJORITY * every else {}
+    named = {rows[number].point for number in so}
+    return so if named and len(named) >= MAJORITY * len(every) else {}

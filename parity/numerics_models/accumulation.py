@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.core.arithmetic import FLOAT16_SUMS
 from parity.core.rounding import rounded
-from parity.numerics_models.model import NumericsModel, products_by
+from parity.numerics_models.model import PRODUCTS, NumericsModel, products_by
 
 STEP = 16
 """Numbers that the cube multiplies and adds at once, before the sum is rounded."""
@@ -35,5 +36,7 @@ MODELS = (
         "op_select_implmode high_performance; the default adds up in float32",
         ("fp16",),
         _enter,
+        FLOAT16_SUMS,
+        PRODUCTS,
     ),
 )

@@ -15,8 +15,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.core.arithmetic import FUSED
 from parity.core.rounding import rounded
 from parity.numerics_models.model import (
+    ATTENTION,
     HALF,
     INSIDE_ATTENTION,
     NumericsModel,
@@ -128,5 +130,7 @@ MODELS = (
         "ops.flash_attention_score; FlashAttention-2 (Dao 2023), algorithm 1",
         HALF,
         fused_attention,
+        FUSED,
+        ATTENTION,
     ),
 )

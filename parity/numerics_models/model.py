@@ -22,6 +22,10 @@ Product = Callable[[Single, Single], Single]
 """Of matrices [..., r, K] and [..., n, K], float32: [..., r, n]."""
 
 
+PRODUCTS = ("patch_embed", "linear", "head")
+ATTENTION = ("vision_attention", "text_attention")
+
+
 @dataclass(frozen=True)
 class NumericsModel:
     """One property of a device's arithmetic, or all that is known of a device's."""
@@ -34,6 +38,11 @@ class NumericsModel:
     """Precisions in which it changes something."""
     enter: Callable[[str], AbstractContextManager[None]]
     """Given the precision, a context in which the port computes so."""
+    arithmetic: str = ""
+    """What the dtype ledger calls it (`parity.core.arithmetic`); empty for whole chips, and where
+    only an overflow shows it."""
+    roles: tuple[str, ...] = ()
+    """Roles of the points whose arithmetic it changes."""
     chip: str = ""
     """MindSpore's name of the chip, if it stands for a whole one: it lacks what that lacks."""
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from parity.core.arithmetic import HF32, operands_of
 from parity.core.hf32 import hf32
 from parity.core.rounding import rounded
 from parity.core.trace import Array
 from parity.numerics_models.model import (
+    ATTENTION,
     LINEAR,
     MIXING,
+    PRODUCTS,
     SCORES,
     NumericsModel,
     in_place,
@@ -56,6 +59,8 @@ MODELS = (
         "op_precision.matmul_allow_hf32; off by default",
         ("fp32",),
         partial(every_product, hf32),
+        HF32,
+        PRODUCTS + ATTENTION,
     ),
     NumericsModel(
         "hf32-conv",
@@ -63,6 +68,8 @@ MODELS = (
         "op_precision.conv_allow_hf32; on by default; the port has no convolution",
         ("fp32",),
         _convolution,
+        HF32,
+        ("patch_embed",),
     ),
     NumericsModel(
         "fp16-operands",
@@ -70,5 +77,7 @@ MODELS = (
         "aclnnMatmul, ALLOW_FP32_DOWN_PRECISION on Atlas training and inference products",
         ("fp32",),
         partial(every_product, half),
+        operands_of("float16"),
+        PRODUCTS + ATTENTION,
     ),
 )

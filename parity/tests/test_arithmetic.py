@@ -80,6 +80,15 @@ def test_hf32_is_told_at_every_product_with_the_evidence():
 
 
 @pytest.mark.slow
+def test_whole_blocks_are_told_too_which_is_all_that_graph_mode_shows():
+    rows, _ = rows_of("single-image", "fp32", numerics="hf32-matmul", level="block")
+    blocks = {
+        one.point for one in rows if one.point.rpartition(".")[0].endswith(("blocks", "layers"))
+    }
+    assert blocks | {"visual.merger", "visual.patch_embed", "lm_head"} == told(rows)[HF32]
+
+
+@pytest.mark.slow
 def test_a_whole_run_says_it_and_blames_all_the_same():
     session = Session(Settings(cases=("text-only",), numerics="hf32-matmul"))
     rows = session.run(session.cases[0], "fp32")
