@@ -161,6 +161,7 @@ def test_a_run_that_left_nothing_is_counted(tmp_path):
     assert len(found) == 16
     assert [one.cell for one in found if one.status == PARITY] == [CELL]
     assert {one.trouble for one in found if one.status != PARITY} == {machine_error.NO_RESULT}
+    assert overall(gathered(tmp_path / "nowhere", cells())) == COULD_NOT_RUN
     shutil.copytree(folder, tmp_path / "again")
     with pytest.raises(ParityError, match="second outcome of fp32-pynative-tiny"):
         gathered(tmp_path, cells())

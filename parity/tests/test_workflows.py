@@ -1,13 +1,20 @@
 """The workflows pass their linters, and what the linters are for is caught when it is planted."""
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+from ruamel.yaml import YAML
+
+from parity.__main__ import app
+from parity.nightly.cells import cells
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
@@ -115,3 +122,43 @@ def test_an_action_has_one_version_everywhere():
         for name, pin in re.findall(r"uses: ([\w./-]+)@(.+)$", path.read_text(), re.MULTILINE):
             found.setdefault(name, set()).add(pin)
     assert {name: pins for name, pins in found.items() if len(pins) > 1} == {}
+
+
+def steps(name):
+    """The shell commands of a workflow's steps."""
+    jobs = YAML(typ="safe").load(WORKFLOWS / name)["jobs"].values()
+    return [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+
+
+def unknown(command):
+    """Options of a ``python -m parity`` command line that the command does not have."""
+    words = shlex.split(command.partition(" -m parity ")[2])
+    found = typer.main.get_command(app)
+    while hasattr(found, "commands"):
+        found = found.commands[words.pop(0)]
+    there = {option for one in found.params for option in one.opts}
+    return [word for word in words if word.startswith("-") and word not in there]
+
+
+def test_the_nightly_workflow_runs_commands_that_exist():
+    text = "\n".join(steps("nightly-ascend.yml"))
+    commands = re.findall(r"\S*python -m parity (?:nightly) .*", text)
+    assert len(commands) == 2
+    assert [unknown(one) for one in commands] == [[], []]
+    assert unknown(f"{commands[1]} --no-such-option") == ["--no-such-option"]
+    for name in re.findall(r"python -m (parity\.[\w.]+)", text):
+        assert (ROOT / f"{name.replace('.', '/')}.py").is_file(), name
+    for path in re.findall(r"python (\.ci/\S+)", text):
+        assert (ROOT / path).is_file(), path
+
+
+def test_the_matrix_is_what_the_night_knows():
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "parity.nightly.cells"], cwd=ROOT, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    (line,) = done.stdout.splitlines()
+    matrix = json.loads(line)["include"]
+    assert [tuple(one.values()) for one in matrix] == [(c.dtype, c.mode, c.size) for c in cells()]
+    used = set(re.findall(r"matrix\.(\w+)", (WORKFLOWS / "nightly-ascend.yml").read_text()))
+    assert used == set(matrix[0])
