@@ -67,6 +67,7 @@ def save_checkpoint(
     Raises:
         ParityError: a file cannot be read or written.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     try:
@@ -77,8 +78,8 @@ def save_checkpoint(
         for name, text in (texts or {}).items():
             (target / name).write_text(text, encoding="utf-8")
         save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
-    except OSError as error:
-        raise ParityError(f"cannot write {target}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise ParityError(f"cannot write {target}: {error}") from error
 
 
 def scaled(name: str, drawn: Weight) -> Weight:

@@ -5,8 +5,10 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from parity.core.errors import ParityError
 from parity.nightly import checks, machine_error
 from parity.nightly.asked import Asked, checkpoint_of
 from parity.nightly.cells import Cell
@@ -19,6 +21,8 @@ from parity.nightly.checks import (
 )
 from parity.nightly.machine_error import MachineError
 from parity.nightly.steps import run_step
+from parity.seeds_weights import save_checkpoint
+from parity.settings import Settings
 
 CELL = Cell("fp32", "pynative", "tiny")
 
@@ -65,6 +69,12 @@ def test_a_full_disk(small):
     with named(machine_error.NO_SPACE, "64 MB cannot be written", "No space left on device"):
         check_space(small, 64 << 20)
     assert list(small.iterdir()) == []
+
+
+def test_a_checkpoint_on_a_full_disk(small):
+    weights = {"w": np.zeros(2 << 20, np.float32)}
+    with pytest.raises(ParityError, match=r"cannot write .*No space left on device"):
+        save_checkpoint(Settings.checkpoint, weights, small / "wide")
 
 
 def test_a_place_that_is_a_file(tmp_path):
