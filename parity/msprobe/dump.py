@@ -135,7 +135,7 @@ def choose(folder: Path, step: int | None, rank: int | None) -> Path:
     """
     if not folder.is_dir():
         raise ParityError(f"{folder} is not a folder; name what msprobe calls dump_path")
-    levels = ("", "*/", "*/*/")
+    levels = ("", "*/", "*/*/", "*/*/*/")  # msprobe may put a folder of the mode before stepN
     every = sorted(path.parent for level in levels for path in folder.glob(f"{level}{DUMP}"))
     wanted = [part for part, number in (("step", step), ("rank", rank)) if number is not None]
     names = {f"{part}{number}" for part, number in (("step", step), ("rank", rank))} - {
@@ -144,7 +144,7 @@ def choose(folder: Path, step: int | None, rank: int | None) -> Path:
     fitting = [one for one in every if names <= set(one.resolve().parts)]
     listed = ", ".join(str(one.relative_to(folder)) for one in every[:_SHOWN])
     if not every:
-        raise ParityError(f"there is no {DUMP} in {folder} nor two levels below it")
+        raise ParityError(f"there is no {DUMP} in {folder} nor three levels below it")
     if not fitting:
         raise ParityError(f"{folder} has nothing of {' and '.join(sorted(names))}; it has {listed}")
     if len(fitting) > 1:

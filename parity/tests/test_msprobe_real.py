@@ -1,6 +1,7 @@
 """The real msprobe dumps the port and the reference, and both are judged."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,13 @@ def test_a_fault_is_found_beside_pytorch_s_dump(session, dumps, number):
         point.module for point in session.declared if point.name in find(FAULTS[number]).points
     }
     assert first in modules or first.rpartition(".")[0] in modules
+
+
+def test_the_hit_rate_counts_them(dumps):
+    command = [sys.executable, "-m", "parity.msprobe.hit_rate", dumps / "faults", dumps / "port"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("3 faults: 3 found, 3 placed; 0 false alarms in 2 faithful dumps")
+    command += ["--reference", dumps / "torch"]
+    beside = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert beside.stdout.splitlines()[-1].startswith("3 faults: 3 found, 3 placed; 0 false alarms")
