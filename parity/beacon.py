@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parity.core.death import RUNS
 from parity.core.trace import Trace
 from parity.faults.fault import swapped
 
@@ -53,6 +54,7 @@ class Beacon:
             self._bytes = mmap.mmap(file.fileno(), SIZE)
         self._unit = -1
         self._fired: dict[str, int] = {}
+        self._running = False
 
     def begin(self, unit: int) -> None:
         """Say which unit is begun."""
@@ -62,6 +64,7 @@ class Beacon:
     def step(self, name: str) -> None:
         """Say what is done now; no point has been reached in it."""
         self._fired = {}
+        self._running = name in RUNS
         _POINT.pack_into(self._bytes, 0, 0, b"")
         _STEP.pack_into(self._bytes, _POINT.size, self._unit, name.encode())
 
@@ -79,12 +82,13 @@ class Beacon:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Have every recorded value tell its point."""
+        """Have every value that is recorded of a candidate tell its point."""
         record, reach = Trace.record, self.reach
 
         def recorded(trace: Trace, point: str, value: Any, dtype: str) -> None:
             record(trace, point, value, dtype)
-            reach(point)
+            if self._running:
+                reach(point)
 
         with swapped(Trace, "record", recorded):
             yield

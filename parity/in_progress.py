@@ -69,6 +69,9 @@ def in_progress(
         ParityError: there is none to go on with, or the place cannot be written.
     """
     run = resume(place, depends) if going_on else begin(place, depends)
+    if not going_on and (parts := _resumable(place, run.run)):
+        saved = plural(parts, "part")
+        say(f"there is an interrupted run like this one: --resume would save {saved}")
     try:
         yield run
     except BaseException:
@@ -158,6 +161,12 @@ def let_go(folder: Path) -> bool:
     _remove(folder)
     lock.release()
     return not folder.exists()
+
+
+def _resumable(place: Path, run: str) -> int:
+    """How many parts the newest interrupted run of the same has."""
+    fitting = [one for one in interrupted(place) if json_hash(_read(one)) == run]
+    return parts_in(fitting[-1]) if fitting else 0
 
 
 def parts_in(folder: Path) -> int:

@@ -21,6 +21,9 @@ from parity.beacon import Whereabouts
 from parity.core.death import Death
 from parity.orders import Unit
 
+FIXED = 42
+"""Characters of the columns before the text."""
+
 
 class RunProgress:
     """A bar on a terminal; anywhere else a line for every unit that is finished."""
@@ -39,9 +42,9 @@ class RunProgress:
     def see(self, where: Whereabouts) -> None:
         """Show what a worker is at."""
         if where.unit >= 0:
-            at = f"{where.step} {where.point}".strip()
-            text = f"{self._units[where.unit].name}: {at}"
-            self._progress.update(self._bar, description=text)
+            text = f"{self._units[where.unit].name}: {where.step} "
+            room = self._console.width - FIXED - len(text)
+            self._progress.update(self._bar, description=text + ending(where.point, room))
 
     def done(self, number: int, death: Death | None = None) -> None:
         """A unit is finished, or the candidate died in it."""
@@ -58,10 +61,15 @@ class RunProgress:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def ending(name: str, room: int) -> str:
+    """A name, or as much of its end as there is room for: the beginning is the same for many."""
+    return name if len(name) <= room else "..." + name[len(name) - max(room - 3, 0) :]
+
+
 @contextmanager
 def run_progress(console: Console) -> Iterator[RunProgress]:
     """Show a run's progress for the time of the block."""
-    columns = (SpinnerColumn(), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(),
+    columns = (SpinnerColumn(), BarColumn(10), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn(), TextColumn("{task.description}", markup=False))  # fmt: skip
     with Progress(*columns, console=console, transient=True) as progress:
         yield RunProgress(console, progress)

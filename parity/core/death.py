@@ -19,6 +19,8 @@ LOADING, FREE, BARE, FORCED, COMPARING, MEASURING = (
     "operator ledger",
 )  # fmt: skip
 """What can be done when a candidate dies."""
+RUNS = (FREE, BARE, FORCED)
+"""In these it reaches points."""
 
 
 @dataclass(frozen=True)

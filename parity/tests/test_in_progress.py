@@ -79,10 +79,11 @@ def test_a_run_that_ends_early_is_kept_if_a_part_is_finished(place):
 
 
 def test_a_finished_run_takes_its_own_with_it_and_keeps_the_newest_of_others(place):
-    mine = left(place)
+    mine, said = left(place, parts=2), []
     others = [left(place, OTHER) for _ in range(KEPT + 2)]
-    with in_progress(place, ONE, False, print) as run:
+    with in_progress(place, ONE, False, said.append) as run:
         assert mine.exists()
+    assert said == ["there is an interrupted run like this one: --resume would save 2 parts"]
     assert not run.folder.exists()
     assert interrupted(place) == others[-KEPT:]
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from parity.beacon import light
+from parity.core.death import COMPARING, FORCED
 from parity.core.trace import Trace
 from parity.job import result_of, run_job
 from parity.provenance import MEMORY
@@ -24,18 +25,29 @@ def without(result, *names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [None, "vit-no-mask", "mean-std"])
-def test_workers_change_nothing(tmp_path, fault):
-    settings = replace(TWO, plant=fault)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TWO,
+        replace(TWO, plant="vit-no-mask"),
+        replace(TWO, plant="mean-std"),
+        replace(TWO, cases=("text-only",), dtypes=("fp32",), modes=("graph", "pynative")),
+    ],
+    ids=["faithful", "vit-no-mask", "mean-std", "both modes"],
+)
+def test_workers_change_nothing(tmp_path, settings):
     alone = in_one_process(settings)
     alone = result_from_dict(result_to_dict(alone))  # as one that is read back
     _, path = run_job(settings, [], tmp_path / "report")
     found = read_json(path.parent / "rows.json")
     assert without(found, *ITS_OWN) == without(alone, *ITS_OWN)
     assert list(found.provenance) == list(alone.provenance)
-    assert len(found.rows) == 2 * 142
+    assert {row.mode for row in found.rows} == set(settings.modes)
+    assert {(row.case, row.dtype) for row in found.rows} == {
+        (case, dtype) for case in settings.cases for dtype in settings.dtypes
+    }
     assert found.details
-    assert found.passed == (fault is None)
+    assert found.passed == (settings.plant is None)
 
 
 @pytest.mark.slow
@@ -52,8 +64,13 @@ def test_saying_where_one_is_costs_next_to_nothing(tmp_path):
     """Measured as 0.2 microseconds; the limit is for a busy machine."""
     assert telling_a_point(tmp_path) < 20e-6
     beacon = light(tmp_path / "beacon")
+    beacon.step(FORCED)
     with beacon.watching():
         Trace().record(NAMES[7], None, "float32")
     assert beacon.read().point == NAMES[7]
     Trace().record(NAMES[8], None, "float32")
     assert beacon.read().point == NAMES[7]
+    beacon.step(COMPARING)  # which records values of its own
+    with beacon.watching():
+        Trace().record(NAMES[9], None, "float32")
+    assert beacon.read().point == ""
