@@ -9,7 +9,7 @@ are of whole tensors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -48,6 +48,14 @@ the largest growth, 37.6, is PyTorch's own: its Conv3d is that much less exact t
 
 
 @dataclass(frozen=True)
+class Side:
+    """What is kept of a value once it is compared."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
 class Grown:
     """One result of a call, compared."""
 
@@ -58,7 +66,8 @@ class Grown:
     """The largest relative difference among what the module was given."""
     own: Slice | None = None
     """How much larger its result's is; ``None`` for integers, and what is not there."""
-    taps: tuple[Tap, Tap] | None = None
+    sides: tuple[Side, Side] | None = None
+    """Reference and candidate."""
 
 
 @dataclass
@@ -104,7 +113,11 @@ class Blame:
 
 
 def judge_growth(
-    paired: Paired, case: str, dtype: str, gates: Mapping[str, GrowthGates]
+    paired: Paired,
+    case: str,
+    dtype: str,
+    gates: Mapping[str, GrowthGates],
+    tell: Callable[[str], object] = lambda name: None,
 ) -> list[Row]:
     """A row for every tensor that the modules of both dumps gave.
 
@@ -115,8 +128,9 @@ def judge_growth(
         case: name for the rows.
         dtype: name for the rows.
         gates: the largest ratios that pass, by the format of the values.
+        tell: called with the name of what is compared next.
     """
-    every = list(_every(paired, gates))
+    every = list(_every(paired, gates, tell))
     blame = Blame(paired.compared)
     for number, grown in enumerate(every):
         blame.look(number, grown, every)
@@ -156,9 +170,12 @@ def _verdict(
     return Verdict.DRIFT, told, None
 
 
-def _every(paired: Paired, gates: Mapping[str, GrowthGates]) -> Iterator[Grown]:
+def _every(
+    paired: Paired, gates: Mapping[str, GrowthGates], tell: Callable[[str], object]
+) -> Iterator[Grown]:
     compared = paired.compared
     for pair in paired.pairs:
+        tell(pair.module)
         tensors = [number for number, entry in enumerate(pair.reference.outputs) if entry]
         for member in pair.results:
             name = f"{pair.module}.{member}" if len(tensors) > 1 else pair.module
@@ -175,6 +192,7 @@ def _grown(
 ) -> Grown:
     """Compare one result on both sides, and what the module was given."""
     reference, candidate = paired.result(pair, member)
+    shape = candidate.value.shape
     candidate = replace(candidate, value=_alike(candidate.value, reference.value))
     floats = reference.value.dtype.kind == "f"
     kind = Kind.FLOAT if floats else Kind.DISCRETE
@@ -195,7 +213,8 @@ def _grown(
         )
         floor = max(whole.floor, given)
         own = Slice(whole.error / floor if floor else 0.0, whole.error, floor, gates.growth)
-    return Grown(pair, point, end, given, own, (reference, candidate))
+    sides = Side(reference.value.shape, reference.dtype), Side(shape, candidate.dtype)
+    return Grown(pair, point, end, given, own, sides)
 
 
 def _alike(candidate: Array, reference: Array) -> Array:
@@ -223,14 +242,14 @@ def coarser(reference: str, candidate: str) -> Format:
 
 def _filled(row: Row, grown: Grown) -> Row:
     """``row`` with shapes, dtypes and figures."""
-    if grown.taps is None:
+    if grown.sides is None:
         return row
-    reference, candidate = grown.taps
+    reference, candidate = grown.sides
     end = grown.end.comparison
     return replace(
         row,
-        shape=reference.value.shape,
-        candidate_shape=candidate.value.shape,
+        shape=reference.shape,
+        candidate_shape=candidate.shape,
         reference_dtype=reference.dtype,
         candidate_dtype=candidate.dtype,
         mismatches=grown.end.mismatches,

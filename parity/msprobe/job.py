@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -90,6 +90,8 @@ class Request:
     """Points to judge; empty for all."""
     reference: Dump | None = None
     """Another dump to judge against, in place of the harness's own record."""
+    tell: Callable[[str], object] = lambda name: None
+    """Called with the name of what is judged next."""
 
 
 def import_job(settings: Settings, request: Request, report: Path | None) -> tuple[RunResult, Path]:
@@ -107,6 +109,7 @@ def import_job(settings: Settings, request: Request, report: Path | None) -> tup
         ParityError: the dump cannot be judged.
     """
     from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from parity.report.github import github_lines
     from parity.report.terminal import summary_lines
@@ -115,19 +118,19 @@ def import_job(settings: Settings, request: Request, report: Path | None) -> tup
 
     check_place(report)
     started = time.monotonic()
-    say = partial(Console(stderr=True).print, highlight=False, markup=False)
+    console = Console(stderr=True)
+    say = partial(console.print, highlight=False, markup=False)
     session = Session(
         settings if request.reference is None else replace(settings, cases=()), say=say
     )
     session.validate()
-    (dtype,) = settings.dtypes
-    if request.reference is not None:
-        name = settings.cases[0] if settings.cases else "dumps"
-        judged = judge_pair(name, dtype, request.reference, request)
-    elif len(session.cases) != 1:
-        raise ParityError("name the case that the dumped model ran on: --case NAME (see `cases`)")
-    else:
-        judged = judge_alone(session, session.cases[0], dtype, request)
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+                  console=console, transient=True) as progress:  # fmt: skip
+        task = progress.add_task("reading the dump", total=None)
+        tell = partial(progress.update, task)
+        judged = _judged(
+            session, settings, replace(request, tell=lambda name: tell(description=clean(name)))
+        )
     for line in judged.lines:
         say(clean(line, LINE))
     facts = provenance(session, time.monotonic() - started)
@@ -135,6 +138,17 @@ def import_job(settings: Settings, request: Request, report: Path | None) -> tup
     path = write_run(result, report)
     print("\n".join([*summary_lines(result, path), *github_lines(result, os.environ)]))
     return result, path
+
+
+def _judged(session: Session, settings: Settings, request: Request) -> Judgement:
+    """What becomes of the request, with one case or another dump to judge by."""
+    (dtype,) = settings.dtypes
+    if request.reference is not None:
+        name = settings.cases[0] if settings.cases else "dumps"
+        return judge_pair(name, dtype, request.reference, request)
+    if len(session.cases) != 1:
+        raise ParityError("name the case that the dumped model ran on: --case NAME (see `cases`)")
+    return judge_alone(session, session.cases[0], dtype, request)
 
 
 def judge_alone(session: Session, case: Case, dtype: str, request: Request) -> Judgement:
@@ -162,7 +176,8 @@ def judge_alone(session: Session, case: Case, dtype: str, request: Request) -> J
     schedule = [firing for firing in every if firing.point.name in shown]
     visible = [firing for firing in schedule if found.shows(firing)]
     unseen = [name_of(firing) for firing in schedule if not found.shows(firing)]
-    rows = judge_dump(visible, evidence, OwnInputs(evidence, found, session.settings.checkpoint))
+    own = OwnInputs(evidence, found, session.settings.checkpoint)
+    rows = judge_dump(visible, evidence, own, request.tell)
     left_out = {UNKNOWN: list(found.named.unmapped), UNSEEN: unseen}
     return Judgement(rows, dump, found.named, left_out)
 
@@ -175,7 +190,7 @@ def judge_pair(case: str, dtype: str, reference: Dump, request: Request) -> Judg
     """
     candidate = request.dump
     paired = pair_up(reference, candidate, request.names)
-    rows = judge_growth(paired, case, dtype, GATES)
+    rows = judge_growth(paired, case, dtype, GATES, request.tell)
     patterns = request.patterns or ["*"]
     for pattern in patterns:
         if not any(fnmatchcase(row.point, pattern) for row in rows):

@@ -8,7 +8,7 @@ differs after something guilty counts as its victim: a dump cannot tell more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from parity.core.compared import end_to_end, padding_of
@@ -44,16 +44,25 @@ class Blame:
     """Module and firing of everything that is wrong on its own inputs, later ones included."""
 
 
-def judge_dump(schedule: Sequence[Firing], evidence: Evidence, own: OwnInputs) -> list[Row]:
+def judge_dump(
+    schedule: Sequence[Firing],
+    evidence: Evidence,
+    own: OwnInputs,
+    tell: Callable[[str], object] = lambda name: None,
+) -> list[Row]:
     """A row for each firing of ``schedule`` that the dump can show.
 
     Args:
         schedule: in execution order.
         evidence: with the dump as the free run, and nothing forced.
         own: the modules on their own inputs.
+        tell: called with the name of what comes next.
     """
     modules = {f.point.name for f in schedule if f.point.module == f.point.name}
-    judged = [_judged(firing, evidence, own, modules) for firing in schedule]
+    judged = []
+    for firing in schedule:
+        tell(firing.point.name)
+        judged.append(_judged(firing, evidence, own, modules))
     _count(judged, evidence, own)
     blame = Blame(wrong={
         (item.firing.point.name, item.firing.index)

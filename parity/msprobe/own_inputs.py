@@ -63,9 +63,9 @@ class OwnInputs:
     def inside(self, firing: Firing) -> Iterator[Finding]:
         """What reached the modules inside ``firing``'s: the work of its own code.
 
-        Known once the module was `computed`.
+        Known when the module was just `computed`, and given once: they are whole tensors.
         """
-        for module, truth in self.arrived.get((firing.point.name, firing.index), {}).items():
+        for module, truth in self.arrived.pop((firing.point.name, firing.index), {}).items():
             own = self.imported.first_argument(module, firing.index)
             recorded = self.evidence.bundle.get(module, firing.index)
             if own is None or recorded is None:

@@ -276,7 +276,7 @@ def test_a_torch_file_executes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_flipped_bytes_never_crash_a_tensor_file(framework, data):
     content = bytearray(next((DUMPS / framework).rglob("*.forward.0.output.0.*")).read_bytes())
@@ -311,7 +311,7 @@ NAMES = st.sampled_from(["Cell.a.b.C.forward.0", "Module.a.C.forward.1", "x"]) |
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.fixed_dictionaries({"data": st.dictionaries(NAMES, CALL | JSON, max_size=3)}) | JSON)
 def test_any_json_is_a_dump_or_an_error(tmp_path_factory, data):
     folder = tmp_path_factory.getbasetemp() / "fuzzed"

@@ -90,7 +90,7 @@ def test_a_long_list_is_cut():
     assert listed(["a"] * 100).endswith("(100 in all)")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: f"[names]\n{text}".encode()))
 def test_any_bytes_are_a_map_or_an_error(content):
     try:
