@@ -6,8 +6,8 @@
              with the sequence; scores stay in the kernels' dtype, so half precision rounds less
     flash    Ascend's fused kernel; written to its documentation, not run on hardware yet
 
-`choose` picks one for a device and policy: flash on Ascend in half precision, elsewhere ``auto``,
-which is eager up to `EAGER_SCORES` scores and chunked beyond.
+`choose` picks one for a device and policy: flash on Ascend in half precision, where the chip has
+it, elsewhere ``auto``, which is eager up to `EAGER_SCORES` scores and chunked beyond.
 
     B batch, S queries, L keys, nh query heads, nkv key heads, hs head width
 """
@@ -20,7 +20,7 @@ import mindspore as ms
 from mindspore import Tensor, ops
 
 from qwen2vl_ms.errors import Qwen2VLError
-from qwen2vl_ms.flash import decoder_arguments, vision_arguments
+from qwen2vl_ms.flash import decoder_arguments, has_kernel, soc_in_use, vision_arguments
 from qwen2vl_ms.head_layout import heads_last
 from qwen2vl_ms.ops import LOWEST, cast, rounded
 from qwen2vl_ms.precision import Policy
@@ -52,7 +52,7 @@ def choose(implementation: str | None, policy: Policy) -> str:
     half = policy.attention in (ms.float16, ms.bfloat16)
     ascend = ms.get_context("device_target") == "Ascend"
     if implementation is None:
-        return "flash" if ascend and half else "auto"
+        return "flash" if ascend and half and has_kernel(soc_in_use()) else "auto"
     implementation = ALIASES.get(implementation, implementation)
     if implementation not in IMPLEMENTATIONS:
         raise Qwen2VLError(

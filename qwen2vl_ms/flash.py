@@ -20,7 +20,28 @@ from mindspore import Tensor
 from qwen2vl_ms.errors import Qwen2VLError
 
 COMPLETE_MASK = 1
+WITHOUT = ("ascend910", "ascend310p", "ascend310b", "ascend310")
+"""Chips that the kernel's documentation leaves out, by MindSpore's names: all before Atlas A2."""
 MAX_SEGMENTS = 1024
+
+
+def has_kernel(soc: str) -> bool:
+    """Whether a chip has the kernel, as far as its documentation says.
+
+    Args:
+        soc: MindSpore's name of the chip; one that is not known is taken for a newer one.
+    """
+    return soc.lower() not in WITHOUT
+
+
+def soc_in_use() -> str:
+    """MindSpore's name of the Ascend chip; empty where there is none, or it cannot be asked."""
+    try:
+        from mindspore._c_expression import MSContext
+
+        return str(MSContext.get_instance().get_ascend_soc_version())
+    except (ImportError, AttributeError, RuntimeError):
+        return ""
 
 
 def decoder_arguments(mask: Tensor | None, heads: int, scale: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import mindspore as ms
@@ -134,3 +135,19 @@ def test_long_sequences_are_cut_into_chunks(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(attention, "EAGER_SCORES", 4 * 32 * 32)
     attend_by_segments("auto", (32, 80))
     assert calls == ["_eager", "_chunked"]
+
+
+@pytest.mark.parametrize(
+    ("soc", "chosen"),
+    [("ascend910b", "flash"), ("ascend910_93", "flash"), ("ascend950", "flash"), ("", "flash"),
+     ("ascend910", "auto"), ("ascend310p", "auto"), ("Ascend310P", "auto")],
+)  # fmt: skip
+def test_chips_without_the_fused_kernel_do_without(
+    soc: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "soc_in_use", lambda: soc)
+    monkeypatch.setattr(ms, "get_context", {"device_target": "Ascend"}.get)
+    half = replace(resolve_policy("fp32"), attention=ms.float16)
+    assert attention.choose(None, half) == chosen
+    assert attention.choose(None, replace(half, attention=ms.float32)) == "auto"
+    assert attention.choose("flash", half) == "flash", "who names it gets it"
