@@ -13,9 +13,11 @@ from filelock import FileLock, Timeout
 from parity.core.errors import ParityError
 from parity.core.store import Bundle
 from parity.report.rows_io import read_json
-from parity.report.write import FILES, ROWS_PARQUET
+from parity.report.write import FILES, ROWS_CSV, ROWS_PARQUET
 from parity.runs import finished
 
+OPTIONAL = {ROWS_CSV, ROWS_PARQUET}
+"""What a report of ``pytest`` does without."""
 OLD = 7200.0
 """Seconds by which leftovers are made older, to see that they go."""
 
@@ -79,7 +81,7 @@ def _runs(place: Place) -> Iterator[str]:
 
 def _incomplete(run: Path) -> Iterator[str]:
     """What a run's folder lacks."""
-    if lost := FILES - {ROWS_PARQUET} - {path.name for path in run.iterdir()}:
+    if lost := FILES - OPTIONAL - {path.name for path in run.iterdir()}:
         yield f"half a report: {run} has no {', '.join(sorted(lost))}"
     elif not (run / "index.html").read_text(encoding="utf-8").rstrip().endswith("</html>"):
         yield f"half a page: {run / 'index.html'}"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from parity.core.errors import ParityError
-from parity.reliability.fuzzing import Fuzzed, fuzz_reader
+from parity.reliability.fuzzing import Fuzzed, Reader, fuzz_reader
 from parity.reliability.showing import bar, markdown
 
 HEAD = ("reader", "inputs", "refused", "read", "slowest", "memory grew by", "findings")
@@ -26,7 +29,9 @@ def fuzz(
     folder: Annotated[
         Path | None,
         typer.Option(
-            help="Where to work, so that the inputs of findings stay. Default: a temporary one.",
+            help="Where to work, to keep the inputs of findings, and to go on after the reader "
+            "that was finished last. Default: a temporary folder.",
+            metavar="FOLDER",
             show_default=False,
         ),
     ] = None,
@@ -45,12 +50,8 @@ def fuzz(
     chosen = [one for one in readers() if any(name in one.name for name in names)]
     if not chosen:
         raise ParityError(f"no reader is named {', '.join(names)}: see the table of all of them")
-    temporary = tempfile.TemporaryDirectory(prefix="parity-fuzz-")
-    with temporary as name, bar("fuzzing", count * len(chosen)) as tell:
-        found = [
-            fuzz_reader(one, count, seed, Path(folder or name) / str(number), tell)
-            for number, one in enumerate(chosen)
-        ]
+    with tempfile.TemporaryDirectory(prefix="parity-fuzz-") as name:
+        found = _fuzz_all(chosen, count, seed, Path(folder or name))
     total = sum(one.inputs for one in found)
     typer.echo(markdown(HEAD, [_row(one) for one in found]))
     typer.echo(f"\n{total:,} inputs, {sum(len(one.findings) for one in found)} findings")
@@ -58,6 +59,22 @@ def fuzz(
         for text in one.findings:
             typer.echo(text, err=True)
     raise typer.Exit(1 if any(one.findings for one in found) else 0)
+
+
+def _fuzz_all(chosen: Sequence[Reader], count: int, seed: int, folder: Path) -> list[Fuzzed]:
+    """Try readers one after another, but for those that are noted in the folder already."""
+    notes = folder / "fuzzed.jsonl"
+    lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
+    done = {one.name: one for one in (Fuzzed(**json.loads(line)) for line in lines)}
+    with bar("fuzzing", count * len(chosen)) as tell:
+        for number, reader in enumerate(chosen):
+            if reader.name in done:
+                continue
+            place = folder / f"{number}-{os.getpid()}"
+            done[reader.name] = fuzz_reader(reader, count, seed, place, tell)
+            with notes.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(done[reader.name])) + "\n")
+    return [done[reader.name] for reader in chosen]
 
 
 def _row(found: Fuzzed) -> Sequence[object]:
