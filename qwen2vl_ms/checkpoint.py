@@ -36,9 +36,9 @@ class SafetensorsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
-            raise Qwen2VLError(f"{path} is missing: download the checkpoint again")
         try:
+            if not path.is_file():
+                raise Qwen2VLError(f"{path} is missing: download the checkpoint again")
             with safe_open(path, framework="np"):
                 pass
         except (SafetensorError, OSError) as error:
@@ -181,7 +181,7 @@ def _read_index(index: Path) -> Mapping[str, str]:
     """The index's map from tensor to file name, with no name leading out of the folder."""
     try:
         content: Any = json.loads(index.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Qwen2VLError(f"{index} is not valid JSON ({error}): download it again") from error
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:

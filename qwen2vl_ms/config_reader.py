@@ -15,6 +15,7 @@ checkpoint) breaks the model without a word.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,9 @@ class Section:
     def number(self, key: str) -> Any:
         """A positive finite number."""
         return self.read(
-            key, "a positive number", lambda v: type(v) in (int, float) and 0 < v < float("inf")
+            key,
+            "a positive number",
+            lambda v: type(v) in (int, float) and 0 < v <= sys.float_info.max,
         )
 
     def choice(self, key: str, *allowed: Any) -> Any:
@@ -140,7 +143,7 @@ def read_json_object(path: Path) -> Mapping[str, Any]:
         raise Qwen2VLError(f"{path} is missing: every checkpoint's folder holds one")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of the text decoding as well as of the JSON
+    except (ValueError, RecursionError) as error:  # ValueError: of the text's decoding as well
         raise Qwen2VLError(f"{path} is not valid JSON ({error}): copy it again") from error
     if not isinstance(values, dict):
         raise Qwen2VLError(f"{path} holds a {type(values).__name__}: it has to be a JSON object")

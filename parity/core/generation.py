@@ -101,12 +101,23 @@ class Generation:
             raise BundleError(
                 f"{path} is damaged or of another version; it is not used. Delete it and run again"
             )
-        rows = [[_step(step) for step in row] for row in data["rows"]]
-        return cls(data["key"], rows, data["provenance"])
+        try:
+            rows = [[_step(step) for step in row] for row in data["rows"]]
+            return cls(dict(data["key"]), rows, dict(data["provenance"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"{path} is damaged: unexpected structure ({error}). Delete it and run again"
+            ) from error
 
 
 def _step(data: Mapping[str, Any]) -> ReferenceStep:
-    return ReferenceStep(**{**data, "contenders": tuple(data["contenders"])})
+    step = ReferenceStep(**{**data, "contenders": tuple(data["contenders"])})
+    numbers = (step.margin, step.noise)
+    if any(type(one) is not int for one in (step.token, *step.contenders)):
+        raise TypeError("a token is no integer")
+    if any(type(one) not in (int, float) for one in numbers):
+        raise TypeError("a logit is no number")
+    return step
 
 
 class Outcome(Enum):

@@ -29,6 +29,7 @@ def readers() -> list[Reader]:
 
 def _bundles() -> list[Reader]:
     """What the reference left behind."""
+    from parity.core.generation import Generation
     from parity.core.store import MANIFEST, TENSORS, Bundle
 
     def read(folder: Path) -> object:
@@ -37,7 +38,14 @@ def _bundles() -> list[Reader]:
         return [bundle.tensor(name).sum() for name in bundle.used]
 
     files = samples.bundle()
+    generated = {"a.json": samples.generation()}
     return [
+        Reader(
+            "reference's generation",
+            generated,
+            {"a.json": in_sealed_json},
+            lambda folder: Generation.read(folder / "a.json").tokens,
+        ),
         Reader("bundle's manifest.json", files, {MANIFEST: in_sealed_json}, read),
         Reader("bundle's safetensors", files, {TENSORS: in_safetensors}, read),
     ]
@@ -200,7 +208,8 @@ def _port() -> list[Reader]:
 
 
 def _dumps() -> list[Reader]:
-    """What other tools wrote: msprobe's dumps, and the user's names for them."""
+    """What other tools wrote: msprobe's dumps, the user's names for them, npu-smi's table."""
+    from parity.device_npu_smi import read_npu_smi
     from parity.msprobe.dump import open_dump
     from parity.msprobe.names import name_modules, read_names
 
@@ -219,6 +228,12 @@ def _dumps() -> list[Reader]:
     tensors = dict.fromkeys((name for name in samples.dump() if name.endswith(".npy")),
                             changed_bytes)  # fmt: skip
     return [
+        Reader(
+            "npu-smi's table",
+            {"npu": samples.NPU_SMI},
+            {"npu": changed_bytes},
+            lambda folder: read_npu_smi((folder / "npu").read_text("utf-8", "replace")),
+        ),
         Reader("msprobe's dump.json", samples.dump(), {"dump.json": in_json}, read),
         Reader("msprobe's .npy", samples.dump(), tensors, read),
         Reader(

@@ -99,6 +99,17 @@ def gates() -> bytes:
     return gates_text(content).encode()
 
 
+NPU_SMI = b"""\
++----------------------+---------------+---------------------------------------------+
+| npu-smi 1.8.21                   Version: 20.2.2.spc001                            |
++----------------------+---------------+---------------------------------------------+
+| NPU   Name           | Health        | Power(W)   Temp(C)                          |
+| Chip                 | Bus-Id        | AICore(%)  Memory-Usage(MB)  HBM-Usage(MB)  |
++======================+===============+=============================================+
+| 0     910A           | OK            | 68.6       36                               |
+| 0                    | 0000:C1:00.0  | 0          591  / 14795      0    / 32768   |
++======================+===============+=============================================+
+"""
 OVERRIDES = b"""[[override]]
 point = "visual.blocks.*.attn"
 k = 40
@@ -127,6 +138,16 @@ content = [{ video = "images", fps = 2.0 }, { text_file = "a.txt" }]
 [[film.again]]
 content = [{ video = "images" }]
 """
+
+
+def generation() -> bytes:
+    """The reference's greedy generation of two tokens."""
+    from parity.core.generation import Generation, ReferenceStep
+
+    steps = [ReferenceStep(token, 2.5, 0.01, (token, token + 1)) for token in (3, 4)]
+    with tempfile.TemporaryDirectory() as place:
+        Generation({"case": "a"}, [steps], {"torch": "2.13.0"}).write(Path(place) / "a.json")
+        return (Path(place) / "a.json").read_bytes()
 
 
 def cases() -> dict[str, bytes]:

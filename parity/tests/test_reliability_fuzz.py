@@ -9,6 +9,7 @@ import pytest
 from parity.core.checkpoint import Checkpoint
 from parity.core.errors import BundleError, ParityError
 from parity.core.files import read_text
+from parity.core.generation import Generation
 from parity.core.store import MANIFEST, Bundle, json_hash
 from parity.reliability import samples, watching
 from parity.reliability.fuzzing import Reader, fuzz_reader
@@ -18,6 +19,8 @@ from parity.reliability.watching import Hang, Watch, memory_bound, time_bound
 from parity.report.rows_io import read_json, to_json
 from parity.subjects.config import read_config
 from qwen2vl_ms.chat_template import ChatTemplate
+from qwen2vl_ms.checkpoint import open_checkpoint
+from qwen2vl_ms.config import Qwen2VLConfig
 from qwen2vl_ms.errors import Qwen2VLError
 from qwen2vl_ms.generation_config import GenerationConfig
 from qwen2vl_ms.image_processing import Qwen2VLImageProcessor
@@ -222,6 +225,28 @@ def test_a_shard_whose_name_no_file_can_have_is_refused(tmp_path):
             Checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["9" * 300 + ".safetensors", "\ud800.safetensors"])
+def test_a_shard_whose_name_no_file_can_have_is_refused_by_the_port(tmp_path, name):
+    index = {"weight_map": {"a": name}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(Qwen2VLError, match="download"):
+        open_checkpoint(tmp_path)
+
+
+def test_what_is_nested_too_deep_is_refused_by_the_port(tmp_path):
+    for name in ("config.json", "model.safetensors.index.json"):
+        (tmp_path / name).write_text("[" * 5000)
+    with pytest.raises(Qwen2VLError, match="not valid JSON"):
+        Qwen2VLConfig.from_pretrained(tmp_path)
+    with pytest.raises(Qwen2VLError, match="not valid JSON"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_number_beyond_any_float_is_refused_by_the_port(tmp_path):
+    with pytest.raises(Qwen2VLError, match="rms_norm_eps"):
+        Qwen2VLConfig.from_pretrained(tiny(tmp_path, "config.json", rms_norm_eps=10**400))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -265,6 +290,17 @@ def test_a_tokenizer_setting_of_another_kind_is_refused(tmp_path, changes):
 def test_a_template_of_another_kind_is_refused(tmp_path, template):
     with pytest.raises(Qwen2VLError, match=r"chat_template\.json"):
         ChatTemplate.from_pretrained(tiny(tmp_path, "chat_template.json", chat_template=template))
+
+
+def test_a_generation_of_another_structure_is_refused_though_its_hash_fits(tmp_path):
+    sound = json.loads(samples.generation())
+    for rows in (3, [3], [[{}]], [[{**sound["rows"][0][0], "token": "3"}]],
+                 [[{**sound["rows"][0][0], "noise": None}]]):  # fmt: skip
+        content = {**sound, "rows": rows}
+        del content["sha256"]
+        (tmp_path / "a.json").write_text(json.dumps({**content, "sha256": json_hash(content)}))
+        with pytest.raises(BundleError, match="unexpected structure"):
+            Generation.read(tmp_path / "a.json")
 
 
 def test_a_temperature_beyond_any_float_is_refused(tmp_path):
