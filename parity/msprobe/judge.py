@@ -155,8 +155,7 @@ def _verdict(item: Judged, blame: Blame) -> tuple[Verdict, str, str | None]:
     """Verdict, message and cause."""
     own, end, point = item.own, item.end, item.firing.point
     if own is not None and not own.ok:
-        extra = own.verdict is Verdict.EXTRA
-        return own.verdict, own.message if extra else f"on its own inputs, {own.message}", None
+        return own.verdict, own.message, None
     if end.ok and item.vacuous is not None:
         return Verdict.EMPTY, item.vacuous, None
     if end.ok:

@@ -22,7 +22,7 @@ from parity.core.rows import Kind, Verdict
 from parity.core.stats import Gate, Truth
 from parity.core.trace import Array, Tap
 from parity.core.verdict import Evidence
-from parity.msprobe.imported import Imported
+from parity.msprobe.imported import PATCHES, PIXELS, Imported
 from parity.subjects.modules import FORMULAS, Run, call_firings, read_config
 from parity.subjects.ops import Float, wide
 from parity.subjects.roles import role
@@ -58,7 +58,8 @@ class OwnInputs:
         if truth is None or tap is None or recorded is None:
             return None
         residual = recorded.local if self._inside else recorded.local_block
-        return self._examined(firing, tap, truth, residual)
+        finding = self._examined(firing, tap, truth, residual)
+        return replace(finding, message=f"on its own inputs, {finding.message}")
 
     def inside(self, firing: Firing) -> Iterator[Finding]:
         """What reached the modules inside ``firing``'s: the work of its own code.
@@ -94,6 +95,13 @@ class OwnInputs:
                 finding = self._examined(firing, Tap(own, ""), wide(tap.value), None)
                 message = f"its input is not the result of {name}: {finding.message}"
                 return replace(finding, message=message)
+        if firing.point.name == PATCHES and not any(map(self.evidence.free.fired, PIXELS.values())):
+            # Pixels that are rounded by then are no point of their own.
+            pixels = wide(self.evidence.bundle.tensor(first))
+            finding = self._examined(firing, Tap(own, ""), pixels, None)
+            return replace(
+                finding, message=f"its pixels are not the reference's: {finding.message}"
+            )
         return None
 
     @cached_property

@@ -180,10 +180,32 @@ def test_another_prompt_is_seen_at_its_token_ids(dumps):
     assert at["processor.input_ids"] is Verdict.SHAPE
 
 
-def pair(reference, candidate, **changes):
-    return judge_pair(
-        "toys", "fp32", open_dump(reference), Request(open_dump(candidate), **changes)
-    )
+def test_pixels_that_the_dump_holds_rounded_are_seen_at_the_patch_embedding(
+    session, dumps, tmp_path
+):
+    """As in bfloat16: there the pixels are no point of their own, and here the dump says so."""
+
+    def edit(data):
+        name = next(one for one in data if ".visual.patch_embed." in one and ".proj." not in one)
+        data[name]["input_kwargs"]["hidden_states"]["dtype"] = "Float16"
+        return data
+
+    folder = changed(dumps, tmp_path, edit)
+    rows = judged(session, folder).rows
+    assert "processor.pixel_values" not in {row.point for row in rows}
+    assert at_fault(rows) == []
+    for path in (folder / DATA).glob("Cell.model.visual.patch_embed.*"):
+        if ".proj." not in path.name:  # without a bias: what is half as large again is right
+            array = np.load(path) * np.float32(1.5)
+            path.unlink()
+            np.save(path, array)
+    guilty = [row for row in judged(session, folder).rows if row.verdict is Verdict.GUILTY]
+    assert guilty[0].point == "visual.patch_embed"
+    assert guilty[0].message.startswith("its pixels are not the reference's")
+
+
+def pair(reference, candidate):
+    return judge_pair("toys", "fp32", open_dump(reference), Request(open_dump(candidate)))
 
 
 def test_two_frameworks_dumps_of_one_model_agree():
