@@ -31,8 +31,7 @@ def write_cases(cases: Sequence[Case], root: Path, folder: Path) -> None:
         CaseError: a file has a name that is none on every system, or the copy is another case.
         ParityError: a file cannot be copied.
     """
-    text = "\n".join("\n".join(_table(case, root)) for case in cases)
-    (folder / CASES).write_text(text, encoding="utf-8")
+    (folder / CASES).write_text(cases_text(cases, root), encoding="utf-8")
     for file in sorted({file for case in cases for file in case.files}):
         place = folder / _place(file, root)
         try:
@@ -41,6 +40,15 @@ def write_cases(cases: Sequence[Case], root: Path, folder: Path) -> None:
         except OSError as error:
             raise ParityError(f"cannot copy {file} to {place}: {error.strerror}") from error
     _check(cases, folder)
+
+
+def cases_text(cases: Sequence[Case], root: Path) -> str:
+    """The cases file of ``cases``, whose own files are below ``root``.
+
+    Raises:
+        CaseError: a file has a name that is none on every system.
+    """
+    return "\n".join("\n".join(_table(case, root)) for case in cases)
 
 
 def _check(cases: Sequence[Case], folder: Path) -> None:

@@ -116,17 +116,15 @@ def _make(session: Session, output: Path, tar: bool, carry: bool, max_size: int 
     from rich.progress import Progress
 
     from parity.core.archive import write_tar
-    from parity.portable_make import make
+    from parity.portable_make import Order, make
 
     pairs = [(case, dtype) for dtype in session.settings.dtypes for case in session.cases]
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("capturing the reference", total=None)
         session.references.capture(pairs)
         progress.update(task, description="writing", total=len(pairs))
-        manifest, parts = make(
-            session.settings, session.references, session.cases, output, carry=carry,
-            max_size=max_size, done=lambda record: progress.advance(task),
-        )  # fmt: skip
+        order = Order(session.settings, session.references, session.cases, carry, max_size)
+        manifest, parts = make(order, output, lambda record: progress.advance(task))
         if tar:
             progress.update(task, description="writing the tar file", total=None)
             write_tar(output, manifest, tar_of(output))

@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from parity.commit import commit_of
@@ -26,7 +27,7 @@ from parity.core.portable import (
     open_manifest,
 )
 from parity.core.sampling import TILE
-from parity.portable_cases import write_cases
+from parity.portable_cases import cases_text, write_cases
 from parity.portable_copy import Copier, exact_points
 from parity.portable_model import model_files
 from parity.portable_plan import Demand, rows_that_fit
@@ -50,64 +51,98 @@ SAMPLED = (
 )
 
 
+@dataclass(frozen=True)
+class Order:
+    """What a portable bundle is to hold."""
+
+    settings: Settings
+    """Which checkpoint, reference and dtypes."""
+    references: References
+    """Those of the settings, captured already."""
+    cases: Sequence[Case]
+    """Of the settings' cases file."""
+    carry: bool = False
+    """Whether the checkpoint's files travel too."""
+    max_size: int | None = None
+    """Largest size of all files in bytes; truths are sampled to keep to it."""
+
+    @property
+    def records(self) -> dict[Record, Case]:
+        """Every record, dtypes that are held to one reference sharing it."""
+        return {
+            Record(case.name, precision(dtype).reference): case
+            for dtype in self.settings.dtypes
+            for case in self.cases
+        }
+
+    @property
+    def root(self) -> Path:
+        """The folder that the cases' files are in."""
+        return self.settings.cases_file.parent
+
+    @property
+    def exact(self) -> frozenset[str]:
+        """The points whose end-to-end truths stay as they are."""
+        return exact_points(self.references.declared)
+
+    def demand(self) -> Demand:
+        """What it takes, at any number of rows."""
+        demand = Demand()
+        for record, case in self.records.items():
+            demand.add(self.references.open(case, record.dtype), self.exact)
+        demand.add_files(file for case in self.cases for file in case.files)
+        demand.add_files(model_files(self.settings.checkpoint) if self.carry else ())
+        demand.add_text(cases_text(self.cases, self.root))
+        return demand
+
+
 def make(
-    settings: Settings,
-    references: References,
-    cases: Sequence[Case],
-    folder: Path,
-    *,
-    carry: bool = False,
-    max_size: int | None = None,
-    done: Callable[[Record], None] = lambda record: None,
+    order: Order, folder: Path, done: Callable[[Record], None] = lambda record: None
 ) -> tuple[Manifest, Counter[str]]:
-    """Write a portable bundle of ``cases`` in the settings' dtypes to ``folder``.
+    """Write a portable bundle to ``folder``.
 
     Args:
-        settings: which checkpoint, reference and dtypes.
-        references: those of the settings, captured already.
-        cases: of the settings' cases file.
+        order: what is to be in it.
         folder: where it is to stand; an older portable bundle there is replaced.
-        carry: whether the checkpoint's files travel too.
-        max_size: largest size of all files in bytes; truths are sampled to keep to it.
         done: called after each record.
 
+    Returns:
+        Its manifest, and the bytes of its parts.
+
     Raises:
-        ParityError: something else stands there, or the place cannot be written.
+        ParityError: it does not fit, something else stands there, or it cannot be written.
     """
     check_place(folder)
-    records = {
-        Record(case.name, precision(dtype).reference): case
-        for dtype in settings.dtypes
-        for case in cases
-    }
-    exact = exact_points(references.declared)
-    demand = Demand()
-    for record, case in records.items():
-        demand.add(references.open(case, record.dtype), exact)
-    demand.add_files(file for case in cases for file in case.files)
-    demand.add_files([settings.cases_file, *(model_files(settings.checkpoint) if carry else ())])
-    most = rows_that_fit(demand, max_size)
+    most = rows_that_fit(order.demand(), order.max_size)
     with _staging(folder) as staging:
-        copier = Copier(staging, exact, most)
+        copier = Copier(staging, order.exact, most)
         added = []
-        for record, case in records.items():
-            added.append(copier.add(record, references.open(case, record.dtype)))
+        for record, case in order.records.items():
+            added.append(copier.add(record, order.references.open(case, record.dtype)))
             done(record)
-        write_cases(cases, settings.cases_file.parent, staging)
-        if carry:
-            _copy_checkpoint(settings.checkpoint, staging)
-        manifest = Manifest(
-            cases=tuple(case.name for case in cases),
-            dtypes=settings.dtypes,
-            records=tuple(added),
-            files=dict(_files(staging)),
-            checkpoint={path.name: file_hash(path) for path in model_files(settings.checkpoint)},
-            checkpoint_name=settings.checkpoint.resolve().name,
-            exactness=_exactness(copier),
-            made=_made(settings),
-        )
+        write_cases(order.cases, order.root, staging)
+        if order.carry:
+            _copy_checkpoint(order.settings.checkpoint, staging)
+        manifest = _manifest(order, added, _exactness(copier), staging)
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return open_manifest(folder), _parts(copier, manifest)
+
+
+def _manifest(
+    order: Order, records: Sequence[Record], exactness: dict[str, object], folder: Path
+) -> Manifest:
+    """What the bundle in ``folder``, whole but for its manifest, says of itself."""
+    checkpoint = order.settings.checkpoint
+    return Manifest(
+        cases=tuple(case.name for case in order.cases),
+        dtypes=order.settings.dtypes,
+        records=tuple(records),
+        files=dict(_files(folder)),
+        checkpoint={path.name: file_hash(path) for path in model_files(checkpoint)},
+        checkpoint_name=checkpoint.resolve().name,
+        exactness=exactness,
+        made=_made(order.settings),
+    )
 
 
 def _exactness(copier: Copier) -> dict[str, object]:

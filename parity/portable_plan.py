@@ -58,11 +58,16 @@ class Demand:
                 self._seen.add(name)
         self.counts += {rows_of(stored[name][0]) for name in truths}
         text = json.dumps(record_of(bundle, bundle.points, {}))
-        self.fixed += len(text) + len(truths) * 4 * (len(DTYPE) + 1) + 2 * PER_FILE
+        longer = (len(DTYPE) + 1) * sum(1 for _ in residuals(bundle.points))
+        self.fixed += len(text) + longer + 2 * PER_FILE
 
     def add_files(self, files: Iterable[Path]) -> None:
         """Take files into account that are copied as they are."""
         self.fixed += sum(path.stat().st_size + PER_FILE for path in files)
+
+    def add_text(self, text: str) -> None:
+        """Take a file with this text into account."""
+        self.fixed += len(text.encode()) + PER_FILE
 
     def size(self, most: int | None) -> int:
         """Bytes of the bundle, at most, with truths of ``most`` rows; ``None`` for all."""

@@ -22,9 +22,9 @@ from parity.job import result_of
 from parity.portable_cases import quoted, write_cases
 from parity.portable_command import bytes_of
 from parity.portable_copy import exact_points
-from parity.portable_make import check_place, make
+from parity.portable_make import Order, check_place, make
 from parity.portable_open import on_bundle
-from parity.portable_plan import Demand, rows_that_fit
+from parity.portable_plan import rows_that_fit
 from parity.portable_references import pillow_note
 from parity.provenance import version
 from parity.report.ledger import ledger_view
@@ -43,8 +43,12 @@ def session_of(settings):
 
 
 def made(settings, folder, **options):
+    return make(order_of(settings, **options), folder)
+
+
+def order_of(settings, **options):
     session = session_of(settings)
-    return make(session.settings, session.references, session.cases, folder, **options)
+    return Order(session.settings, session.references, session.cases, **options)
 
 
 def on(folder, settings=SETTINGS, dtypes=None):
@@ -279,11 +283,7 @@ def test_a_tensor_that_changed_after_it_was_opened_is_refused(bundle, tmp_path):
 def small(tmp_path_factory):
     """A bundle of as few rows as there can be, its size and that of all rows."""
     folder = tmp_path_factory.mktemp("small") / "bundle"
-    demand = Demand()
-    session = session_of(LARGE)
-    exact = exact_points(session.declared)
-    demand.add(session.references.open(session.cases[0], "fp32"), exact)
-    demand.add_files([*session.cases[0].files, LARGE.cases_file])
+    demand = order_of(LARGE).demand()
     manifest, _ = made(LARGE, folder, max_size=demand.size(LEAST))
     return manifest, folder, demand
 
