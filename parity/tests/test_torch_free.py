@@ -165,3 +165,20 @@ def test_another_checkpoint_is_refused(elsewhere, bundle, tmp_path):
     assert done.returncode == 2
     assert "is not the checkpoint" in done.stderr
     assert "config.json" in done.stderr
+
+
+def test_pytest_takes_one_too(bundle, tmp_path):
+    command = [sys.executable, "-m", "pytest", "parity/", "-q", "-k", "patch_embed", "--bundle"]
+    known = [*command, bundle, "--case", "single-image", "--report", tmp_path / "report"]
+    done = subprocess.run(
+        list(map(str, known)), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    facts = read_json(tmp_path / "report" / "rows.json").provenance
+    assert len(facts["portable bundle"]["hash"]) == 64
+    unknown = [*command, tmp_path / "nothing.tar"]
+    done = subprocess.run(
+        list(map(str, unknown)), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "there is no bundle at" in done.stderr
