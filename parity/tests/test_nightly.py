@@ -65,8 +65,13 @@ def bundles(tmp_path_factory):
 def test_a_good_night_then_a_bad_one_then_the_rest(bundles, tmp_path):
     night, summary = tmp_path / "night", tmp_path / "job-summary.md"
     options = ["nightly", "run", *ONE, "--bundles", bundles, "-o", night]
-    status, said = parity(*options, GITHUB_STEP_SUMMARY=str(summary))
+    status, said = parity(*options, "--mode", "graph", GITHUB_STEP_SUMMARY=str(summary))
     assert status == PARITY, said
+    compiled = read_outcome(night / "fp32-graph-tiny" / FILE)
+    assert (compiled.cell.mode, compiled.status) == ("graph", PARITY)
+    assert {path.name for path in (night / "history").glob("*.sqlite")} == {
+        "fp32-graph-tiny.sqlite", f"{CELL.name}.sqlite"
+    }  # fmt: skip
     good = read_outcome(night / CELL.name / FILE)
     assert (good.cell, good.status, good.guilty) == (CELL, PARITY, None)
     assert good.trend.startswith("trend: steady")
@@ -76,8 +81,8 @@ def test_a_good_night_then_a_bad_one_then_the_rest(bundles, tmp_path):
     assert {"index.html", "rows.json", "junit.xml"} <= {
         path.name for path in (night / CELL.name / "report").iterdir()
     }
-    assert "nightly: parity, 1 run" in (night / "summary.md").read_text()
-    assert "nightly: parity, 1 run" in summary.read_text()
+    assert "nightly: parity, 2 runs" in (night / "summary.md").read_text()
+    assert "nightly: parity, 2 runs" in summary.read_text()
     assert not (night / "issue.md").exists()
 
     status, said = parity(*options, "--plant", "quick-gelu-as-gelu")
