@@ -21,7 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from parity.core.errors import ParityError
-from parity.core.files import temporary_beside
+from parity.core.files import is_abandoned, temporary_beside
 from parity.core.store import json_hash
 from parity.parts import SUFFIX, sync
 from parity.report.text import plural
@@ -147,7 +147,8 @@ def surplus(place: Path, run: str | None = None, days: float = DAYS) -> list[Pat
     there = interrupted(place)
     newest = there[-KEPT:]
     return [one for one in there
-            if one not in newest or _age(one) > days or json_hash(_read(one)) == run]  # fmt: skip
+            if one not in newest or _age(one) > days or json_hash(_read(one)) == run
+            or (parts_in(one) == 0 and is_abandoned(one))]  # fmt: skip
 
 
 def let_go(folder: Path) -> bool:

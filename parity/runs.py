@@ -107,7 +107,8 @@ def publish(
                 _enter(new, folder, reports / LATEST)
                 for old in surplus(reports, keep):
                     let_go(old)
-                remove_abandoned(runs, ".run.*")
+                for place in (reports, runs):
+                    remove_abandoned(place, ".run.*")
         finally:
             remove(new)
     return folder / INDEX

@@ -9,6 +9,7 @@ import pytest
 
 from parity.core.errors import ParityError
 from parity.core.files import ABANDONED, locked, temporary_beside
+from parity.in_progress import surplus
 from parity.reliability import trials, writers
 from parity.reliability.aftermath import Place, complaints
 from parity.reliability.small_place import SmallPlace
@@ -161,3 +162,17 @@ def test_what_a_killed_process_was_writing_goes_after_an_hour(tmp_path, age):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".a.99998", ".a.notes", ".b.99999", "a"
     ]  # fmt: skip
+
+
+def test_what_a_killed_run_left_beside_the_report_goes_after_an_hour(tmp_path):
+    """Found by killing: a link that was being tried, and a run in progress without any part."""
+    place = whole(tmp_path)
+    link = place.reports / ".run.link-0123456789ab"
+    link.symlink_to("runs")
+    begun = place.reports / ".latest.progress-20200101T000000-abcdef"
+    begun.mkdir()
+    assert surplus(place.reports / "latest") == []
+    make_old([link, begun])
+    writers.report(place, 1)
+    assert not link.is_symlink()
+    assert surplus(place.reports / "latest") == [begun]
