@@ -12,7 +12,7 @@ import typer
 from parity.calibrate import calibrate
 from parity.compare_runs import diff
 from parity.core.numerics import PRECISIONS
-from parity.device import device as device_command
+from parity.device.probe import device as device_command
 from parity.gates_list import list_gates
 from parity.generation import generation
 from parity.history.commands import app as history_app
@@ -33,7 +33,7 @@ from parity.options import (
     PortableBundle,
     end_in_one_line,
 )
-from parity.portable_command import bundle as make_bundle
+from parity.portable.command import bundle as make_bundle
 from parity.predicted_gates import predict_gates
 from parity.prune_command import prune
 from parity.repro.command import repro
@@ -214,7 +214,7 @@ def run(
         hf32=tuple(hf32 or ()), numerics=numerics, bundle=bundle,
     )  # fmt: skip
     if bundle is not None:
-        from parity.portable_open import on_bundle
+        from parity.portable.open import on_bundle
 
         chosen = on_bundle(chosen, tuple(dtype) if dtype else None)
     result, path = run_job(chosen, point or [], report, resume=resume, limit=timeout or None)

@@ -18,8 +18,8 @@ from parity.core.rows import GRAPH
 from parity.core.store import Bundle
 from parity.core.trace import Trace
 from parity.core.verdict import Evidence
-from parity.device_chips import lacking
-from parity.device_choice import chip_in_use, select_device
+from parity.device.chips import lacking
+from parity.device.choice import chip_in_use, select_device
 from parity.numerics_models import imitated
 from parity.settings import CANDIDATES, Settings, load_by_name
 from parity.subjects import qwen2vl

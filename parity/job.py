@@ -16,13 +16,13 @@ from parity.core.numerics import precision
 from parity.core.points import select
 from parity.core.rows import Row, RunResult, Verdict
 from parity.core.store import BundleWriter
-from parity.depends import depends
-from parity.gather import gather
-from parity.in_progress import in_progress
-from parity.interruption import ended_in_order
 from parity.provenance import provenance
 from parity.session import Session
 from parity.settings import REFERENCES, Settings, load_by_name
+from parity.workers.depends import depends
+from parity.workers.gather import gather
+from parity.workers.in_progress import in_progress
+from parity.workers.interruption import ended_in_order
 
 
 def run_job(
@@ -55,8 +55,8 @@ def run_job(
     from parity.report.github import github_lines
     from parity.report.rows_parquet import missing
     from parity.report.terminal import summary_lines
-    from parity.run_progress import run_progress
     from parity.runs import LATEST, REPORTS, check_place, write_run
+    from parity.workers.progress import run_progress
 
     check_place(report)
     started = time.monotonic()

@@ -19,7 +19,7 @@ from parity.kernels.ledger import measure
 from parity.kernels.table import lines
 from parity.kernels.workbench import Workbench
 from parity.options import Bundles, CasesFile, Checkpoint, PortableBundle
-from parity.portable_open import on_bundle
+from parity.portable.open import on_bundle
 from parity.session import Session
 from parity.settings import CANDIDATES, Settings, default_bundles, load_by_name
 from parity.subjects.modules import Weights, read_config

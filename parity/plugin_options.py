@@ -77,7 +77,7 @@ def _on_bundle(settings: Settings, dtypes: tuple[str, ...] | None) -> Settings:
     Raises:
         pytest.UsageError: it cannot be used.
     """
-    from parity.portable_open import on_bundle
+    from parity.portable.open import on_bundle
 
     try:
         return on_bundle(settings, dtypes)

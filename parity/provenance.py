@@ -13,11 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parity.cann import ascend_versions
 from parity.commit import commit_of
 from parity.core.files import file_hash
 from parity.core.store import json_hash
-from parity.device_chips import resolved
+from parity.device.cann import ascend_versions
+from parity.device.chips import resolved
 from parity.environment import recorded, without_passwords
 from parity.settings import CANDIDATES, target
 

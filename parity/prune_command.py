@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from parity import in_progress
 from parity.options import Bundles, CasesFile, Checkpoint
 from parity.prune import DAYS, remove, size_of, stale_bundles
 from parity.runs import KEPT, LATEST, REPORTS, let_go, surplus
 from parity.settings import Settings, default_bundles
+from parity.workers import in_progress
 
 DEFAULTS = Settings()
 

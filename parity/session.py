@@ -25,10 +25,10 @@ from parity.core.store import Bundle
 from parity.core.tolerance import Gates, load_gates
 from parity.core.unsupported import unsupported
 from parity.core.verdict import Evidence, judge
-from parity.device_choice import check_device, judged_as
+from parity.device.choice import check_device, judged_as
 from parity.execution import Execution
 from parity.explained import explained
-from parity.portable_references import PortableReferences
+from parity.portable.references import PortableReferences
 from parity.proofs import (
     everything_tapped,
     inputs_agree,

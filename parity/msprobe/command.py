@@ -113,7 +113,7 @@ def import_msprobe(
         bundle=bundle, gates=gates, overrides=overrides,
     )  # fmt: skip
     if bundle is not None:
-        from parity.portable_open import on_bundle
+        from parity.portable.open import on_bundle
 
         settings = on_bundle(settings, settings.dtypes)
     other = None if reference is None else open_dump(reference, step, rank)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parity.nightly.asked import checkpoint_of
 from parity.nightly.cells import REFERENCES, TINY
-from parity.portable_command import bundle, tar_of
+from parity.portable.command import bundle, tar_of
 
 
 def make_bundle(size: str, cases: tuple[str, ...], output: Path, tar: bool) -> None:

@@ -96,7 +96,7 @@ def check_bundle(asked: Asked, cell: Cell) -> None:
             f"there is neither {bundle} nor {bundle.name}.tar; make it where PyTorch is: "
             "`python -m parity nightly bundle`",
         )
-    from parity.portable_open import on_bundle
+    from parity.portable.open import on_bundle
 
     with _named(DAMAGED_BUNDLE):
         chosen = replace(Settings(), bundle=bundle, checkpoint=checkpoint_of(cell.size))

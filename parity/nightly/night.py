@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.core.errors import ParityError
-from parity.in_progress import interrupted
 from parity.nightly.arguments import REPORT, TREND, again, command, run_arguments, trend_arguments
 from parity.nightly.asked import Asked
 from parity.nightly.cells import Cell
@@ -40,6 +39,7 @@ from parity.nightly.outcome import (
     write_outcome,
 )
 from parity.nightly.steps import Ended, run_step
+from parity.workers.in_progress import interrupted
 
 if TYPE_CHECKING:
     from parity.core.rows import Row, RunResult

@@ -209,7 +209,7 @@ def _port() -> list[Reader]:
 
 def _dumps() -> list[Reader]:
     """What other tools wrote: msprobe's dumps, the user's names for them, npu-smi's table."""
-    from parity.device_npu_smi import read_npu_smi
+    from parity.device.npu_smi import read_npu_smi
     from parity.msprobe.dump import open_dump
     from parity.msprobe.names import name_modules, read_names
 

@@ -13,7 +13,7 @@ from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS, precision
 from parity.core.points import Point
 from parity.options import Bundles, CasesFile, Checkpoint, GatesFolder, PortableBundle
-from parity.portable_open import on_bundle
+from parity.portable.open import on_bundle
 from parity.repro.folder import Subject, check_buildable, check_replaceable, write_folder
 from parity.session import Session, padding
 from parity.settings import Settings, default_bundles

@@ -2,7 +2,7 @@
 
 import pytest
 
-from parity.cann import ascend_versions
+from parity.device.cann import ascend_versions
 
 DRIVER = """Version=24.1.rc1
 ascendhal_version=7.35.19

@@ -4,8 +4,8 @@ import pytest
 
 from parity.core.death import BARE, COMPARING, FORCED, FREE, Death, coverage_of, rows_of
 from parity.core.rows import RunResult, Verdict
-from parity.last_words import place_in, words_for
 from parity.tests.toy_model import GRID, KEYS, MODEL, SCHEDULE, write
+from parity.workers.last_words import place_in, words_for
 
 CRASH = """\
 a warning of a framework

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from parity.__main__ import app
 from parity.core.errors import ParityError
-from parity.device import lines, probe
-from parity.device_chips import CHIPS, chip_of, lacking, resolved
-from parity.device_choice import check_device, index_of, select_device
-from parity.device_npu_smi import read_npu_smi, run_npu_smi
+from parity.device.chips import CHIPS, chip_of, lacking, resolved
+from parity.device.choice import check_device, index_of, select_device
+from parity.device.npu_smi import read_npu_smi, run_npu_smi
+from parity.device.probe import lines, probe
 from parity.settings import Settings
 from parity.tests.npu_smi_samples import DUO_310P3, HALVES_910C, SAMPLES, UNABLE
 

@@ -97,7 +97,7 @@ RULES = (
         "numpy typer rich tomli tomllib",
         "parity.core parity.subjects parity.msprobe parity.options parity.provenance "
         "parity.report parity.runs parity.session parity.settings parity.faults "
-        "parity.portable_open",
+        "parity.portable.open",
     ),
     forbid("parity/msprobe/make_*.py", {"parity.session", "parity.job", "parity.report"}),
     forbid("parity/faults/*.py", REFERENCE | ABOVE_CORE | {"parity.adapters"}),
@@ -105,7 +105,10 @@ RULES = (
         "parity/numerics_models/*.py",
         REFERENCE | ABOVE_CORE | {"parity.adapters", "parity.faults", "parity.report"},
     ),
-    forbid("parity/*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms"}),
+    *(
+        forbid(f"{place}/*.py", FRAMEWORKS | {"parity.adapters", "qwen2vl_ms"})
+        for place in ("parity", "parity/device", "parity/portable", "parity/workers")
+    ),
     forbid("parity/bench/torch_*.py", {"mindspore", "qwen2vl_ms"}),
     forbid("parity/bench/mindnlp_*.py", {"qwen2vl_ms", "parity.adapters"}),
     forbid("parity/bench/mindspore_*.py", REFERENCE),

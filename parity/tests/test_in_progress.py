@@ -9,7 +9,16 @@ from contextlib import suppress
 import pytest
 
 from parity.core.errors import ParityError
-from parity.in_progress import DAY, KEPT, begin, in_progress, interrupted, let_go, resume, surplus
+from parity.workers.in_progress import (
+    DAY,
+    KEPT,
+    begin,
+    in_progress,
+    interrupted,
+    let_go,
+    resume,
+    surplus,
+)
 
 ONE, OTHER = {"dtypes": ["fp32"], "code": "a"}, {"dtypes": ["bf16"], "code": "a"}
 

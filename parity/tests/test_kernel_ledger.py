@@ -18,7 +18,7 @@ from parity.report.rows_io import result_from_dict, to_json
 from parity.session import Session
 from parity.settings import Settings
 from parity.tests.test_cli import parity
-from parity.worker import measured_kernels
+from parity.workers.worker import measured_kernels
 
 FIELDS = {"primitive", "dtype", "result", "device", "role", "case", "point", "elements",
           "mean_ulp", "max_ulp", "ratio"}  # fmt: skip

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from parity.in_progress import interrupted
 from parity.nightly import machine_error
 from parity.nightly.cells import Cell
 from parity.nightly.outcome import BROKEN, COULD_NOT_RUN, FILE, PARITY, read_outcome
 from parity.report.rows_io import read_json
+from parity.workers.in_progress import interrupted
 
 ROOT = Path(__file__).parents[2]
 CELL = Cell("fp32", "pynative", "tiny")
@@ -25,7 +25,7 @@ UNFORESEEN = """
 import sys
 class Wrong:
     def find_spec(self, name, path=None, target=None):
-        if name == "parity.gather":
+        if name == "parity.workers.gather":
             1 / 0
 sys.meta_path.insert(0, Wrong())
 """

@@ -15,7 +15,7 @@ from parity.core.errors import ParityError
 from parity.core.hf32 import NOISE, hf32
 from parity.core.numerics import PRECISIONS
 from parity.core.rounding import rounded
-from parity.device_choice import check_device, chip_in_use
+from parity.device.choice import check_device, chip_in_use
 from parity.numerics_models import catalogue, find, imitated
 from parity.numerics_models.accumulation import accumulated
 from parity.numerics_models.flash import BLOCK, flash_attention_score, online

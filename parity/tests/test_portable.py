@@ -19,13 +19,13 @@ from parity.core.rows import Verdict
 from parity.core.sampling import LEAST, rows_of
 from parity.core.store import json_hash
 from parity.job import result_of
-from parity.portable_cases import quoted, write_cases
-from parity.portable_command import bytes_of
-from parity.portable_copy import exact_points
-from parity.portable_make import Order, check_place, make
-from parity.portable_open import on_bundle
-from parity.portable_plan import rows_that_fit
-from parity.portable_references import pillow_note
+from parity.portable.cases import quoted, write_cases
+from parity.portable.command import bytes_of
+from parity.portable.copying import exact_points
+from parity.portable.make import Order, check_place, make
+from parity.portable.open import on_bundle
+from parity.portable.plan import rows_that_fit
+from parity.portable.references import pillow_note
 from parity.provenance import version
 from parity.report.ledger import ledger_view
 from parity.session import Session

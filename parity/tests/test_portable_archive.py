@@ -21,7 +21,7 @@ from parity.core.portable import (
     verify,
 )
 from parity.core.store import json_hash
-from parity.portable_open import opened
+from parity.portable.open import opened
 
 CONTENT = {
     "cases.toml": b"[a]\n",

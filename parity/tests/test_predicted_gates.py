@@ -14,7 +14,7 @@ from parity.core.gates_file import gates_text, read_gates_file
 from parity.core.numerics import PRECISIONS
 from parity.core.rows import RunResult
 from parity.core.tolerance import DEFAULT_GATES, load_gates
-from parity.device_choice import judged_as
+from parity.device.choice import judged_as
 from parity.numerics_models import find
 from parity.predicted_gates import widened
 from parity.report.headline import detail

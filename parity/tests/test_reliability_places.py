@@ -9,11 +9,11 @@ import pytest
 
 from parity.core.errors import ParityError
 from parity.core.files import ABANDONED, locked, temporary_beside
-from parity.in_progress import surplus
 from parity.reliability import trials, writers
 from parity.reliability.aftermath import Place, complaints, make_old
 from parity.reliability.small_place import SmallPlace
 from parity.reliability.trials import clock_back, full_disk, other_versions, read_only
+from parity.workers.in_progress import surplus
 
 
 def wrong(found):

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from parity.core.errors import ParityError
-from parity.device_lost import lost_device
-from parity.orders import Orders, units_of
-from parity.parts import read_part
+from parity.device.lost import lost_device
 from parity.settings import Settings
-from parity.worker_process import Look
-from parity.workers import finish
+from parity.workers.finish import finish
+from parity.workers.orders import Orders, units_of
+from parity.workers.parts import read_part
+from parity.workers.process import Look
 
 CASES = ("single-image", "text-only")
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from parity.beacon import light
 from parity.core.death import COMPARING, FORCED
 from parity.core.trace import Trace
 from parity.job import result_of, run_job
@@ -12,7 +11,8 @@ from parity.provenance import MEMORY
 from parity.report.rows_io import read_json, result_from_dict, result_to_dict
 from parity.session import Session
 from parity.settings import Settings
-from parity.workers_cost import NAMES, in_one_process, telling_a_point
+from parity.workers.beacon import light
+from parity.workers.cost import NAMES, in_one_process, telling_a_point
 
 TWO = Settings(cases=("single-image", "text-only"), dtypes=("fp32", "bf16"))
 ITS_OWN = ("command", "when", "seconds", MEMORY)

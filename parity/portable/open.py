@@ -12,7 +12,7 @@ from parity.core.errors import ParityError
 from parity.core.files import locked, replace_folder
 from parity.core.numerics import precision
 from parity.core.portable import CASES, CHECKPOINT, Manifest, open_manifest, verify
-from parity.portable_model import check_model
+from parity.portable.model import check_model
 from parity.settings import Settings
 
 

@@ -9,10 +9,10 @@ from parity.core.death import Death, coverage_of, rows_of
 from parity.core.looked_into import LookedInto
 from parity.core.rows import RunResult, Verdict
 from parity.details import chosen
-from parity.orders import LEDGER, Unit
-from parity.parts import Part
 from parity.provenance import MEMORY
 from parity.session import Session
+from parity.workers.orders import LEDGER, Unit
+from parity.workers.parts import Part
 
 
 @dataclass

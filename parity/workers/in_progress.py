@@ -23,8 +23,8 @@ from filelock import FileLock, Timeout
 from parity.core.errors import ParityError
 from parity.core.files import is_abandoned, temporary_beside
 from parity.core.store import json_hash
-from parity.parts import SUFFIX, sync
 from parity.report.text import plural
+from parity.workers.parts import SUFFIX, sync
 
 RUN = "run.json"
 LOCK, BEACON = "lock", "beacon"

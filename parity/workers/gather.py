@@ -6,14 +6,14 @@ from contextlib import closing
 
 from parity.core.death import Death
 from parity.core.errors import ParityError
-from parity.gathered import Gathered
-from parity.in_progress import InProgress
-from parity.orders import Orders, units_of
-from parity.parts import part_path, read_part
-from parity.run_progress import RunProgress
 from parity.session import Session
-from parity.worker_process import Look
-from parity.workers import finish
+from parity.workers.finish import finish
+from parity.workers.gathered import Gathered
+from parity.workers.in_progress import InProgress
+from parity.workers.orders import Orders, units_of
+from parity.workers.parts import part_path, read_part
+from parity.workers.process import Look
+from parity.workers.progress import RunProgress
 
 
 def gather(

@@ -10,12 +10,12 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from itertools import groupby
 
-from parity.beacon import STARTING
 from parity.core.death import COMPARING, LOADING, MEASURING, Death
 from parity.core.errors import ParityError
-from parity.device_lost import RECOVER
-from parity.orders import Orders
-from parity.worker_process import Ended, Look, Worker
+from parity.device.lost import RECOVER
+from parity.workers.beacon import STARTING
+from parity.workers.orders import Orders
+from parity.workers.process import Ended, Look, Worker
 
 
 def finish(

@@ -1,4 +1,4 @@
-"""The process that runs the candidate: ``python -m parity.worker REPLIES``, started by a run.
+"""The process that runs the candidate, started by a run as ``parity.workers.worker REPLIES``.
 
 It gets its orders as a line on standard input, finishes one unit after the other, keeps each as a
 part on disk, and says so in a line on the file descriptor REPLIES. Whatever the candidate does to
@@ -21,20 +21,20 @@ from functools import cached_property
 from typing import TextIO
 
 from parity import kernel_ledger
-from parity.beacon import Beacon
 from parity.core.coverage import ledger
 from parity.core.death import MEASURING
 from parity.core.errors import ParityError, describe_exception
 from parity.core.looked_into import LookedInto
 from parity.core.rows import RunResult
 from parity.core.verdict import Evidence
-from parity.device_lost import RECOVER, lost_device
+from parity.device.lost import RECOVER, lost_device
 from parity.environment import recorded
-from parity.lifeline import end_with_parent
-from parity.orders import LEDGER, Orders, Unit, read_orders
-from parity.parts import Fact, Facts, Part, write_part
 from parity.provenance import peak_memory
 from parity.session import Session
+from parity.workers.beacon import Beacon
+from parity.workers.lifeline import end_with_parent
+from parity.workers.orders import LEDGER, Orders, Unit, read_orders
+from parity.workers.parts import Fact, Facts, Part, write_part
 
 BEACON = "beacon"
 """Name of the beacon's file in the folder of the run."""

@@ -15,9 +15,9 @@ from parity.core.coverage import Coverage, coverages
 from parity.core.errors import ParityError
 from parity.core.files import temporary_beside
 from parity.core.rows import RunResult
-from parity.orders import Unit
 from parity.report.plain_io import decode, encode
 from parity.report.rows_io import read_json, to_json
+from parity.workers.orders import Unit
 
 SUFFIX, PART = ".part", "part"
 

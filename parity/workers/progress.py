@@ -17,9 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from parity.beacon import Whereabouts
 from parity.core.death import Death
-from parity.orders import Unit
+from parity.workers.beacon import Whereabouts
+from parity.workers.orders import Unit
 
 FIXED = 42
 """Characters of the columns before the text."""

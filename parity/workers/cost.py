@@ -1,4 +1,4 @@
-"""What it costs to run the candidate in workers: ``python -m parity.workers_cost``.
+"""What it costs to run the candidate in workers: ``python -m parity.workers.cost``.
 
 The same run is made in one process and in workers, in turn, so that a busy machine slows both. What
 counts is the processors' time of all processes together; the wall's is beside it.
@@ -19,7 +19,6 @@ from typing import Annotated
 
 import typer
 
-from parity.beacon import light
 from parity.core.errors import ParityError
 from parity.core.rows import RunResult
 from parity.job import result_of
@@ -28,6 +27,7 @@ from parity.options import run_alone
 from parity.report.write import write_report
 from parity.session import Session
 from parity.settings import Settings
+from parity.workers.beacon import light
 
 ONE = "--one-process"
 """The option with which this command makes one run in its own process."""
@@ -94,7 +94,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         place = str(Path(folder, "report"))
         commands = {
-            "one process": ["-m", "parity.workers_cost", *options, ONE, place],
+            "one process": ["-m", "parity.workers.cost", *options, ONE, place],
             "workers": ["-m", "parity", "run", *options, "--report", place, "--no-history"],
         }
         for _ in range(rounds):

@@ -6,7 +6,7 @@ from typing import Any
 
 from parity.core.errors import ParityError
 from parity.core.rows import GRAPH
-from parity.device_chips import Chip, chip_of
+from parity.device.chips import Chip, chip_of
 from parity.numerics_models import find
 from parity.settings import CANDIDATES, Settings, load_by_name
 

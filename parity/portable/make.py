@@ -27,10 +27,10 @@ from parity.core.portable import (
     open_manifest,
 )
 from parity.core.sampling import TILE
-from parity.portable_cases import cases_text, write_cases
-from parity.portable_copy import Copier, exact_points
-from parity.portable_model import model_files
-from parity.portable_plan import Demand, rows_that_fit
+from parity.portable.cases import cases_text, write_cases
+from parity.portable.copying import Copier, exact_points
+from parity.portable.model import model_files
+from parity.portable.plan import Demand, rows_that_fit
 from parity.provenance import named, version, versions
 from parity.references import References
 from parity.settings import HERE, Settings
@@ -219,7 +219,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Stored]]:
 
 def _made(settings: Settings) -> dict[str, object]:
     """What made a bundle; no time, so that the same content has the same bytes."""
-    code = commit_of(HERE / "portable_make.py")
+    code = commit_of(HERE / "portable" / "make.py")
     return {
         "parity": version("qwen2vl-ms") or "none",
         "commit": code.hash,

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from parity.beacon import STARTING, Whereabouts, light
 from parity.core.death import LOADING
 from parity.core.errors import ParityError
-from parity.device_lost import lost_device
-from parity.last_words import oom_kills, place_in, words_for
-from parity.orders import Orders
-from parity.worker import BEACON, TRACEBACK
+from parity.device.lost import lost_device
+from parity.workers.beacon import STARTING, Whereabouts, light
+from parity.workers.last_words import oom_kills, place_in, words_for
+from parity.workers.orders import Orders
+from parity.workers.worker import BEACON, TRACEBACK
 
 TICK = 0.1
 """Seconds between two looks."""
@@ -81,7 +81,7 @@ class Worker:
             # The environment as Python knows it: a framework that was loaded here may have set
             # variables behind its back, such as the number of threads.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "parity.worker", str(theirs)],
+                [sys.executable, "-m", "parity.workers.worker", str(theirs)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 pass_fds=[theirs], start_new_session=True, env=dict(os.environ),
             )  # fmt: skip

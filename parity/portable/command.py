@@ -83,7 +83,7 @@ def bundle(
     inputs, the float64 truths, and the hash of every file. Take it to the other machine, and
     `python -m parity run --bundle FOLDER` there. What is missing is captured first.
     """
-    from parity.portable_make import check_place
+    from parity.portable.make import check_place
     from parity.session import Session
 
     chosen = replace(
@@ -116,7 +116,7 @@ def _make(session: Session, output: Path, tar: bool, carry: bool, max_size: int 
     from rich.progress import Progress
 
     from parity.core.archive import write_tar
-    from parity.portable_make import Order, make
+    from parity.portable.make import Order, make
 
     pairs = [(case, dtype) for dtype in session.settings.dtypes for case in session.cases]
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from parity.cann import UNKNOWN, ascend_versions
 from parity.core.errors import ParityError
 from parity.core.numerics import PRECISIONS
-from parity.device_chips import Chip, chip_of, lacking, resolved
-from parity.device_choice import index_of, is_ascend
-from parity.device_npu_smi import NpuChip, run_npu_smi
+from parity.device.cann import UNKNOWN, ascend_versions
+from parity.device.chips import Chip, chip_of, lacking, resolved
+from parity.device.choice import index_of, is_ascend
+from parity.device.npu_smi import NpuChip, run_npu_smi
 from parity.options import COULD_NOT_RUN
 from parity.settings import CANDIDATES, Settings, load_by_name
 

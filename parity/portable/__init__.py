@@ -1,0 +1,1 @@
+"""Portable bundles: a captured reference that travels to a machine without PyTorch."""
