@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from parity.core.stale import Stale, remove, size_of
 from parity.options import Bundles, CasesFile, Checkpoint
-from parity.prune import DAYS, remove, size_of, stale_bundles
+from parity.portable.unpacked import default_place, unused
+from parity.prune import DAYS, stale_bundles
 from parity.runs import KEPT, LATEST, REPORTS, let_go, surplus
 from parity.settings import Settings, default_bundles
 from parity.workers import in_progress
@@ -37,7 +39,8 @@ def prune(
     """Remove captured references that no run would use any more, old reports, interrupted runs.
 
     A bundle goes if the checkpoint, the cases, the sources and the versions of today give it
-    another name, and if it was not used for some days; bundles never go by themselves. Of the
+    another name, and if it was not used for some days; bundles never go by themselves, but for
+    what a portable bundle's tar file held, which is unpacked again when it is needed. Of the
     finished runs in reports/runs the newest stay; a run that holds a file of yours stays too. Of
     the interrupted ones, with which `run --resume` goes on, the three newest stay for that many
     days.
@@ -51,8 +54,9 @@ def prune(
 
 
 def _prune_bundles(settings: Settings, days: float, dry_run: bool) -> Iterator[int]:
-    """Remove stale bundles; yield the bytes of each that went."""
-    for stale in stale_bundles(settings, days):
+    """Remove stale bundles, and unpacked portable ones; yield the bytes of each that went."""
+    portable: list[Stale] = list(unused(default_place(), days))
+    for stale in (*stale_bundles(settings, days), *portable):
         gone = dry_run or remove(stale, days)
         _tell(stale.size, f"{stale.days:5.1f} days  {stale.folder.name}", gone, dry_run, "in use")
         yield stale.size if gone else 0

@@ -25,6 +25,7 @@ _VERSION = re.compile(r"npu-smi\s+\S{1,60}\s+Version:\s*(\S{1,60})")
 _NPU = re.compile(r"(\d{1,6})\s+(\S.{0,60})")
 _CHIP = re.compile(r"(\d{1,6})(\s+\S{1,20})?")
 _BUS = re.compile(r"[0-9A-Fa-f]{4}:[0-9A-Za-z]{2}:[0-9A-Fa-f]{2}\.[0-9A-Fa-f]")
+_INDEX = re.compile(r"[0-9]{1,6}")
 _MEMORY = re.compile(r"(\d{1,9})\s*/\s*(\d{1,9})")
 
 
@@ -54,7 +55,7 @@ class NpuSmi:
     def of_device(self, index: int, environment: Mapping[str, str]) -> NpuChip | None:
         """The chip behind a process's device ``index``; ``None`` if the table has none."""
         visible = environment.get(VISIBLE, "")
-        ids = [int(one) for one in visible.split(",") if one.strip().isdecimal()]
+        ids = [int(one) for one in visible.split(",") if _INDEX.fullmatch(one.strip())]
         if ids:
             index = ids[index] if index < len(ids) else len(self.chips)
         return self.chips[index] if index < len(self.chips) else None

@@ -12,15 +12,10 @@ from parity.core.errors import ParityError
 from parity.core.files import locked, replace_folder
 from parity.core.numerics import precision
 from parity.core.portable import CASES, CHECKPOINT, Manifest, open_manifest, verify
+from parity.core.store import mark_used
 from parity.portable.model import check_model
+from parity.portable.unpacked import default_place, let_go_of_unused
 from parity.settings import Settings
-
-
-def default_place() -> Path:
-    """The user's cache folder for what tar files held."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("parity")) / "portable"
 
 
 def on_bundle(settings: Settings, dtypes: tuple[str, ...] | None) -> Settings:
@@ -91,6 +86,8 @@ def opened(path: Path, place: Path | None = None) -> Path:
         with locked(folder):
             if not folder.exists():
                 _unpack(path, folder)
+            mark_used(folder)
+        let_go_of_unused(place)
     except OSError as error:
         raise ParityError(
             f"cannot unpack {path} to {folder}: {error.strerror or error}; free some space, or "

@@ -62,7 +62,7 @@ def test_a_row_that_is_cut_off_is_not_a_chip():
 @pytest.mark.parametrize(
     ("visible", "index", "chip"),
     [("", 0, 0), ("", 1, 1), ("", 2, None), ("1", 0, 1), ("1", 1, None), ("1,0", 1, 0),
-     ("7", 0, None), ("x", 0, 0)],
+     ("7", 0, None), ("x", 0, 0), ("9" * 5000, 0, 0)],
 )  # fmt: skip
 def test_a_device_is_found_among_those_the_process_may_see(visible, index, chip):
     found = read_npu_smi(HALVES_910C).of_device(index, {"ASCEND_RT_VISIBLE_DEVICES": visible})

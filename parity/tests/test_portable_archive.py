@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import shutil
 import tarfile
+import time
 
 import pytest
 
@@ -20,6 +22,7 @@ from parity.core.portable import (
     open_manifest,
     verify,
 )
+from parity.core.stale import DAY
 from parity.core.store import json_hash
 from parity.portable.open import opened
 
@@ -99,6 +102,20 @@ def test_a_tar_file_is_unpacked_once(tar, tmp_path):
     assert marked.stat().st_ino == before
     assert first.parent == tmp_path / "place"
     assert first.parent.stat().st_mode & 0o077 == 0, "others may look into it"
+
+
+def test_what_was_unpacked_goes_when_nobody_uses_it(tar, tmp_path):
+    place = tmp_path / "place"
+    first = opened(tar, place)
+    others = [place / name for name in ("a" * 64, "b" * 64)]
+    for other, days in zip(others, (2.0, 4.0), strict=True):
+        shutil.copytree(first, other)
+        then = time.time() - days * DAY
+        os.utime(other / MANIFEST, (then, then))
+    os.utime(first / MANIFEST, (0, 0))
+    assert opened(tar, place) == first, "what is asked for is in use, however old it is"
+    assert first.exists()
+    assert [other.exists() for other in others] == [True, False]
 
 
 def test_a_name_that_no_plain_header_holds_is_refused(folder):

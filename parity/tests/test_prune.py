@@ -10,8 +10,9 @@ import pytest
 
 from parity.core.files import locked
 from parity.core.rows import RunResult
+from parity.core.stale import DAY, remove
 from parity.core.store import MANIFEST, TENSORS
-from parity.prune import DAY, bundle_folders, remove, stale_bundles
+from parity.prune import DAYS, bundle_folders, stale_bundles
 from parity.runs import finished, publish
 from parity.session import Session
 from parity.settings import Settings
@@ -78,16 +79,16 @@ def test_the_bundles_of_every_precision_are_kept_whatever_their_age(place):
 def test_removing_takes_the_folder_and_nothing_else(place):
     before = names(place)
     (one,) = stale(place)
-    assert remove(one)
+    assert remove(one, DAYS)
     assert names(place) == [name for name in before if name != "old-fp32-1"]
     assert (place / "thesis" / "chapter.txt").exists()
-    assert not remove(one), "it is gone already"
+    assert not remove(one, DAYS), "it is gone already"
 
 
 def test_what_was_used_since_it_was_listed_stays(place):
     (one,) = stale(place)
     os.utime(one.folder / MANIFEST)
-    assert not remove(one)
+    assert not remove(one, DAYS)
     assert one.folder.exists()
 
 
@@ -108,10 +109,10 @@ def test_a_locked_bundle_stays(place):
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout.readline() == "locked\n"
-        assert not remove(one)
+        assert not remove(one, DAYS)
         assert one.folder.exists()
         holder.stdin.close()
-    assert remove(one)
+    assert remove(one, DAYS)
 
 
 def test_a_link_is_not_followed(place, tmp_path):
@@ -127,8 +128,10 @@ def test_a_place_that_is_not_there_has_nothing_to_remove(tmp_path):
 
 
 def parity(*arguments):
+    """The command, with the folder of its first argument's place for the user's cache."""
     command = [sys.executable, "-m", "parity", "prune", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cache = os.environ | {"XDG_CACHE_HOME": str(arguments[1].parent)}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=cache).stdout
 
 
 def test_the_command_lists_then_removes(place):
@@ -156,8 +159,23 @@ def test_the_command_keeps_the_newest_runs(place, tmp_path):
     assert finished(reports) == every[1:]
 
 
+def test_what_a_tar_file_held_goes_when_nobody_has_used_it_for_long(place):
+    portable = place.parent / "parity" / "portable"
+    old, new, foreign = (portable / name for name in ("0" * 64, "1" * 64, "thesis"))
+    for folder in (old, new, foreign):
+        (folder / "cases").mkdir(parents=True)
+        (folder / MANIFEST).write_text("{}")
+        (folder / "cases" / "a.png").write_bytes(bytes(2_000_000))
+        age(folder, OLD)
+    age(new, DAY)
+    assert "2.0 MB" in parity("--bundles", place, "--dry-run")
+    assert old.exists()
+    parity("--bundles", place)
+    assert [one.exists() for one in (old, new, foreign)] == [False, True, True]
+
+
 def test_a_lock_can_be_taken_again_after_pruning(place):
     (one,) = stale(place)
-    assert remove(one)
+    assert remove(one, DAYS)
     with locked(one.folder, seconds=0):
         one.folder.mkdir()
