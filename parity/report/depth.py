@@ -16,7 +16,7 @@ class CaseDepth:
 
     case: str
     outcome: str
-    """``3 of 4 dtypes fail``."""
+    """``3 of 4 dtypes fail``, or ``3 of 8 runs fail`` where each dtype ran in both modes."""
     passed: bool
     panels: tuple[Panel, ...]
     scale: Scale
@@ -39,7 +39,9 @@ def _depth(case: str, panels: list[Panel]) -> CaseDepth:
     panels = sorted(panels, key=lambda panel: panel.first)
     failing = sum(not panel.passed for panel in panels)
     fail = "fails" if failing == 1 else "fail"
-    every = plural(len(panels), "dtype")
+    # Under both modes a dtype has two panels.
+    several = len({panel.dtype.partition(" ")[0] for panel in panels}) < len(panels)
+    every = plural(len(panels), "run" if several else "dtype")
     outcome = f"{failing:,} of {every} {fail}" if failing else f"{every}, none fails"
     points = tuple(point for panel in panels for point in panel.points)
     return CaseDepth(case, outcome, not failing, tuple(panels), Scale.of(points))

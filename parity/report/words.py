@@ -28,6 +28,14 @@ BY_KERNEL = Meaning(
 )
 """Of a guilty point that a kernel accounts for."""
 
+BY_ARITHMETIC = Meaning(
+    "Over its gate on the reference's own inputs, by what another arithmetic than the declared one "
+    "makes of them; the formula is right, as far as its errors tell.",
+    "See under what was compared which switch of the device explains it, and set it "
+    "(`python -m parity device`); or judge the run in the dtype that it is really computed in.",
+)
+"""Of a guilty point whose error another arithmetic accounts for."""
+
 BY_ITS_END = Meaning(
     "The candidate ended, or was stopped, before it had produced this.",
     "The message says how, and after which point. Run this case alone to see it again.",
@@ -162,6 +170,8 @@ def meaning(row: Row) -> Meaning:
         known = Meaning(known.means.replace(*OF_A_DUMP), known.next)
     if row.verdict is not Verdict.GUILTY:
         return known
+    if row.arithmetic is not None:
+        return BY_ARITHMETIC
     if row.kernel is not None:
         return BY_KERNEL
     return Meaning(known.means, f"{known.next} {_hint(row)}")

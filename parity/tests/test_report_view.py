@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from parity.core.arithmetic import Arithmetic
 from parity.core.rows import Kind, RunResult, Slice, Verdict
 from parity.report.anchors import anchor, anchors
 from parity.report.figures import use_of_gate, worst_of
@@ -219,6 +220,15 @@ def test_a_point_that_a_kernel_accounts_for_asks_for_an_override():
     assert "kernel" in meaning(coarse).means
     assert "override" in meaning(coarse).next
     assert "override" not in meaning(row(0, "a", Verdict.GUILTY, local=comparison(12.0))).next
+
+
+def test_a_point_that_another_arithmetic_accounts_for_asks_for_the_switch():
+    used = Arithmetic("HF32", 0.99, 1e-4, 1e-4)
+    told = meaning(row(0, "a", Verdict.GUILTY, local=comparison(200.0), arithmetic=used))
+    assert "switch" in told.next
+    assert "wrong formula" not in told.next
+    passing = row(0, "a", local=comparison(0.5), arithmetic=used)
+    assert meaning(passing) == MEANINGS[Verdict.PASS], "it explains, and excuses nothing"
 
 
 @pytest.mark.parametrize(
