@@ -4,13 +4,13 @@ import mindspore as ms
 import pytest
 from mindspore import ops as framework
 
-from parity import kernel_ledger
 from parity.core.points import STAGES
 from parity.core.rows import Verdict
 from parity.core.stats import Gate
 from parity.core.tolerance import Gates, load_gates
 from parity.faults import catalogue, find
 from parity.faults.fault import in_layer
+from parity.kernels.workbench import Workbench
 from parity.session import Session
 from parity.settings import Settings
 from qwen2vl_ms import attention, text
@@ -176,13 +176,13 @@ def test_a_kernel_that_is_not_coarse_enough_explains_nothing(monkeypatch):
     assert judged()[MLP].kernel is None
 
 
-def test_a_run_without_guilt_pays_nothing(monkeypatch):
-    def never(*args):
-        raise AssertionError("a workbench was made")
+def test_in_a_run_without_guilt_nothing_is_computed_again(monkeypatch):
+    def never(*args, **options):
+        raise AssertionError("a module was computed again")
 
-    monkeypatch.setattr(kernel_ledger, "workbench_of", never)
+    monkeypatch.setattr(Workbench, "compute", never)
     assert judged() == {}
-    with pytest.raises(AssertionError, match="a workbench was made"):
+    with pytest.raises(AssertionError, match="a module was computed again"):
         judged(plant="rms-eps")
 
 

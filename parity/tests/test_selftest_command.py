@@ -93,6 +93,7 @@ def open_gates(tmp_path):
     folder.mkdir()
     for path in DEFAULT_GATES.glob("*.toml"):
         text = re.sub(r"(\w+) = [\d.e+]+(?=,| \})", r"\1 = 1e300", path.read_text())
+        text = re.sub(r"(?m)^sha256 = .*\n", "", text)  # as gates that are written by hand
         (folder / path.name).write_text(text)
     return folder
 
