@@ -48,10 +48,10 @@ def entries_of(connection: Connection, runs: Sequence[int]) -> Columns:
         func.coalesce(entry.local, NO_FIGURE), func.coalesce(entry.local_gate, NO_GATE),
         func.coalesce(entry.end_to_end, NO_FIGURE), func.coalesce(entry.end_gate, NO_GATE),
     ).where(entry.run.in_(list(runs)))  # fmt: skip
-    parts = [
-        np.array([tuple(row) for row in rows], np.float64)
-        for rows in connection.execution_options(yield_per=_CHUNK).execute(query).partitions()
-    ]
+    # Of this query alone: a connection keeps its options, and PostgreSQL reads nothing but a SELECT
+    # in pieces.
+    found = connection.execute(query, execution_options={"yield_per": _CHUNK})
+    parts = [np.array([tuple(row) for row in rows], np.float64) for rows in found.partitions()]
     columns = np.concatenate(parts or [np.empty((0, len(_NAMES)))]).T
     with np.errstate(invalid="ignore"):  # of numbers that no column can hold: a checksum tells
         return {name: values.astype(kind)

@@ -154,6 +154,8 @@ def test_an_old_schema_is_migrated_and_a_newer_one_refused(url):
     history.append(record(0, {"a": 0.5}))
     with history.engine.begin() as connection:  # as the first version made it
         connection.exec_driver_sql("ALTER TABLE parity_run DROP COLUMN facts")
+        connection.exec_driver_sql("ALTER TABLE parity_run DROP COLUMN checksum")
+        connection.exec_driver_sql("ALTER TABLE parity_schema DROP COLUMN checksum")
         connection.exec_driver_sql("UPDATE parity_schema SET version = 1")
     migrated = History(url)
     assert [one.facts for one in migrated.runs()] == [{}]

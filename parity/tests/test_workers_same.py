@@ -29,11 +29,11 @@ def without(result, *names):
     "settings",
     [
         TWO,
-        replace(TWO, plant="vit-no-mask"),
+        replace(TWO, plant="quick-gelu-as-gelu"),
         replace(TWO, plant="mean-std"),
         replace(TWO, cases=("text-only",), dtypes=("fp32",), modes=("graph", "pynative")),
     ],
-    ids=["faithful", "vit-no-mask", "mean-std", "both modes"],
+    ids=["faithful", "quick-gelu-as-gelu", "mean-std", "both modes"],
 )
 def test_workers_change_nothing(tmp_path, settings):
     alone = in_one_process(settings)
