@@ -102,7 +102,9 @@ class TorchFree:
                    "--no-deps", "--no-index", wheel]  # fmt: skip
         subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
         guard = GUARD.format(log=str(self.log), forbidden=set(FORBIDDEN))
-        (self.packages / "sitecustomize.py").write_text(guard, encoding="utf-8")
+        # Not sitecustomize.py: some systems' Python brings one of its own, which is found first.
+        (self.packages / "torch_free_guard.py").write_text(guard, encoding="utf-8")
+        (self.packages / "torch_free_guard.pth").write_text("import torch_free_guard\n")
 
     @property
     def python(self):
