@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -152,4 +151,4 @@ def _where(error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__)
               if "site-packages" not in frame.filename]  # fmt: skip
     ours = [frame for frame in frames if "reliability" not in frame.filename] or frames
-    return f" ({os.path.basename(ours[-1].filename)}:{ours[-1].lineno})" if ours else ""  # noqa: PTH119
+    return f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
